@@ -1,0 +1,71 @@
+"""The one place where spans are made and where events and point spans leave.
+
+OpenTelemetry means to replace span events by log-based ones; the day it does, `tell` is what changes.
+
+    emit.tell("circuit_breaker.rejected", {"circuit_breaker.name": "api"})       # a span of no length, now
+    emit.tell("rate_limiter.acquire", {...}, start, end, parent=span_context)     # a span of its own, with true times
+    emit.tell("rate_limiter.acquire", {...}, end=now, on=span)                    # an event on a short span of ours
+"""
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from time import time_ns
+
+from opentelemetry import trace
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, Tracer, TracerProvider
+from opentelemetry.util.types import AttributeValue
+
+Facts = Mapping[str, AttributeValue | None]
+"""Attributes to be; a fact that is not known is None, and becomes none."""
+
+SCOPE = "retrospan_instrumentation"
+try:
+    VERSION = version("retrospan")
+except PackageNotFoundError:
+    VERSION = "0"
+
+_tracer: Tracer = trace.get_tracer(SCOPE, VERSION)
+
+
+def use(provider: TracerProvider | None) -> None:
+    """Make spans by this provider from now on; None: by the global one."""
+    global _tracer
+    _tracer = trace.get_tracer(SCOPE, VERSION, provider)
+
+
+def tracer() -> Tracer:
+    """The tracer of all hooks."""
+    return _tracer
+
+
+def below(parent: SpanContext, base: Context | None = None) -> Context:
+    """A context in which spans become children of `parent`, wherever it lives."""
+    return trace.set_span_in_context(NonRecordingSpan(parent), Context() if base is None else base)
+
+
+def known(facts: Facts) -> dict[str, AttributeValue]:
+    """The facts that are known, as attributes."""
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def tell(
+    name: str,
+    facts: Facts,
+    start: int | None = None,
+    end: int | None = None,
+    *,
+    parent: SpanContext | None = None,
+    on: Span | None = None,
+) -> None:
+    """Emit a point or an interval: a span of its own, or an event when a short span of ours takes it.
+
+    Times are nanoseconds since 1970. `parent` is the span that was current when it happened; without it, the current one.
+    """
+    attributes = known(facts)
+    if on is not None:
+        on.add_event(name, attributes, timestamp=end)
+        return
+    end = end or time_ns()
+    context = get_current() if parent is None else below(parent)
+    _tracer.start_span(name, context, attributes=attributes, start_time=start or end).end(end_time=end)

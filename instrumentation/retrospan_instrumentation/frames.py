@@ -1,0 +1,268 @@
+"""Which retry, breaker call, attempt and request the running code is inside of.
+
+A frame is opened by a hook, linked to the frame outside it and carried in the OTel Context, so it follows the code into
+tasks, and by `threads` into threads and pools. It keeps strings and numbers, never a Request or Response: nothing stays
+alive because a frame does.
+
+    frame = RetryFrame(of=id(retrying))
+    frame.enter()
+    ...                                  # current() is frame; frame.outer is what was current before
+    frame.leave()
+
+The layers nest in any order; whoever needs another layer's fact walks `chain()` outward.
+"""
+
+import asyncio
+import itertools
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from time import time_ns
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from weakref import ref
+
+from opentelemetry.context import Context, attach, create_key, get_current
+from opentelemetry.trace import Span, SpanContext, set_span_in_context
+
+if TYPE_CHECKING:
+    from .resends import Past
+    from .sends import Send
+    from .waits import Wait
+
+KEY = create_key("retrospan-frame")
+left: deque[Callable[[], None]] = deque()
+"""What finalisers leave to be done: all that one may do is append here."""
+
+_serials = itertools.count(1)
+_local = threading.local()
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_F = TypeVar("_F", bound="Frame")
+
+
+class Work:
+    """A piece of work in a pool: its own owner, though its thread serves many."""
+
+    __slots__ = ("__weakref__", "over")
+
+    def __init__(self) -> None:
+        self.over = False
+
+    def begin(self) -> "Work | None":
+        """Become what this thread is doing; returns what it was doing."""
+        before: Work | None = getattr(_local, "work", None)
+        _local.work = self
+        return before
+
+    def end(self, before: "Work | None") -> None:
+        """Done: whatever it left may be taken by others now."""
+        self.over = True
+        _local.work = before
+
+
+def owner() -> Any:
+    """The task, the piece of work in a pool, or the thread that is running: who a wait or a frame belongs to."""
+    if asyncio._get_running_loop() is not None:
+        task = asyncio.current_task()
+        if task is not None:
+            return task
+    return getattr(_local, "work", None) or threading.current_thread()
+
+
+def is_over(who: Any) -> bool:
+    """Whether an owner has finished, so that nothing more comes from it."""
+    if who is None:
+        return True
+    if isinstance(who, Work):
+        return who.over
+    if isinstance(who, threading.Thread):
+        return not who.is_alive()
+    return bool(who.done())
+
+
+class Frame:
+    """What every kind has in common: its place in the chain, and the limiter waits left in it."""
+
+    __slots__ = ("_before", "is_open", "outer", "owner_id", "polls", "waits")
+    kind: ClassVar[str] = ""
+
+    def __init__(self) -> None:
+        self.outer: Frame | None = current()
+        self.owner_id = id(owner())
+        self.is_open = True
+        self.waits: list[Wait] = []
+        self.polls: dict[tuple[int, str, int], Wait] = {}
+        self._before: Context | None = None
+
+    def enter(self, context: Context | None = None, span: Span | None = None) -> None:
+        """Become the current frame, on top of this context; with a span, that is the current span too."""
+        self._before = before = get_current()
+        inside = Context(before if context is None else context)
+        if span is not None:
+            inside = set_span_in_context(span, inside)
+        dict.__setitem__(inside, KEY, self)
+        attach(inside)
+
+    def leave(self) -> None:
+        """Make current what was current before. A context that has moved on without us (a generator) is left alone."""
+        if self._before is not None and get_current().get(KEY) is self:
+            attach(self._before)
+        self._before = None
+
+    def close(self) -> None:
+        """The call is over: what nobody took of its waits is told now."""
+        self.is_open = False
+        self.tell_waits()
+        while self.polls:
+            self.polls.popitem()[1].tell()
+
+    def tell_waits(self) -> None:
+        """Tell the waits that no request took; none of them is for a later one."""
+        while self.waits:
+            wait = self.waits.pop()
+            if wait.take():
+                wait.tell()
+
+    def chain(self) -> Iterator["Frame"]:
+        """This frame and those outside it, inside out."""
+        frame: Frame | None = self
+        while frame is not None:
+            yield frame
+            frame = frame.outer
+
+
+class RetryFrame(Frame):
+    """One retrying call. `of` identifies the object that retries; the outermost frame remembers the sends inside."""
+
+    __slots__ = ("attempt", "of", "past", "serial", "span")
+    kind = "retry"
+
+    def __init__(self, of: int) -> None:
+        super().__init__()
+        self.of = of
+        self.serial = next(_serials)
+        self.attempt = 1
+        self.past: OrderedDict[int, Past] = OrderedDict()
+        self.span: Span | None = None
+
+    def __del__(self) -> None:
+        if self.span is not None and self.span.is_recording():  # a loop that was left by `break` after a failure
+            left.append(self.span.end)
+
+    def begin_attempt(self, number: int) -> None:
+        """The attempt of this number begins; waits that the one before left belong to no request any more."""
+        self.attempt = number
+        if number > 1:
+            self.tell_waits()
+
+
+class BreakerFrame(Frame):
+    """One call through a breaker. It holds back at most one send, whose outcome it decides when it closes."""
+
+    __slots__ = ("held", "host", "name", "of", "outcome", "state")
+    kind = "breaker"
+
+    def __init__(self, of: int, name: str, state: str) -> None:
+        super().__init__()
+        self.of, self.name, self.state = of, name, state
+        self.outcome: str | None = None
+        self.host: str | None = None
+        self.held: list[Send] = []
+
+    def hold(self, send: "Send") -> None:
+        """Keep this send's span open until the breaker has decided; the one before is let go, undecided."""
+        send.holds.append(self)
+        self.held.append(send)
+        while len(self.held) > 1:
+            self.held.pop(0).release()
+
+    def close(self) -> None:
+        super().close()
+        while self.held:
+            send = self.held.pop()
+            send.breaker_recorded = self.outcome or "none"
+            send.release()
+
+
+class ResolutionFrame(Frame):
+    """The resolution of one artifact."""
+
+    __slots__ = ("artifact_id", "work_id")
+    kind = "resolution"
+
+    def __init__(self, artifact_id: str | None, work_id: str | None) -> None:
+        super().__init__()
+        self.artifact_id, self.work_id = artifact_id, work_id
+
+
+class AttemptFrame(Frame):
+    """One attempt to get an artifact from one source; it hears of the responses and the downloads inside."""
+
+    __slots__ = ("last_host", "last_status", "source", "stored")
+    kind = "attempt"
+
+    def __init__(self, source: str | None) -> None:
+        super().__init__()
+        self.source = source
+        self.last_host: str | None = None
+        self.last_status: int | None = None
+        self.stored = False
+
+
+class HTTPFrame(Frame):
+    """One hop of a client: a request, until its response's headers are in. The layers inside write into it."""
+
+    __slots__ = (
+        "asked", "breaker", "cache", "cache_started", "content_key", "host", "method", "parent", "port", "previous",
+        "refused", "request", "resends", "role", "scheme", "sends", "sent", "started", "url",
+    )  # fmt: skip
+    kind = "http"
+
+    def __init__(self, method: str, url: Any, role: str | None, parent: SpanContext) -> None:
+        super().__init__()
+        self.method, self.url, self.role, self.parent = method, url, role, parent
+        self.scheme: str = url.scheme
+        self.host: str = url.host
+        self.port: int = url.port or _DEFAULT_PORTS.get(self.scheme, 0)
+        self.started = time_ns()
+        self.sends: list[Send] = []  # those that may yet turn out to be the one whose response the client gets
+        self.sent = 0  # how many there were in all
+        self.resends = 0  # resend count of the first of them
+        self.asked = 0  # what a header of the request says about resends
+        self.previous: Past | None = None
+        self.content_key: int | None = None  # hash of the body, None when it cannot be compared
+        self.request: ref[Any] | None = None
+        self.cache: CacheAnswer | None = None
+        self.cache_started: int | None = None
+        self.breaker: tuple[str, str] | None = None  # state and outcome of a breaker inside the transport
+        self.refused = False  # a limiter or breaker inside refused: no send happened, nothing later is its retry
+
+    def close(self) -> None:
+        while self.waits:
+            self.waits.pop().tell(self.host, self.role)
+        while self.polls:
+            self.polls.popitem()[1].tell(self.host, self.role)
+        super().close()
+
+
+class CacheAnswer(NamedTuple):
+    """What a cache said of the response it gave: its own, confirmed by the server, past its lifetime (None: unknown)."""
+
+    hit: bool
+    revalidated: bool
+    stale: bool | None
+
+
+def current() -> Frame | None:
+    """The innermost frame that the running code is inside of."""
+    frame = get_current().get(KEY)
+    return frame if isinstance(frame, Frame) else None
+
+
+def nearest(kind: type[_F], frame: Frame | None = None) -> _F | None:
+    """The nearest frame of this kind, from the given frame (default: the current one) outward."""
+    frame = frame or current()
+    while frame is not None:
+        if isinstance(frame, kind):
+            return frame
+        frame = frame.outer
+    return None

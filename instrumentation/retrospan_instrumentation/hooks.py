@@ -1,0 +1,221 @@
+"""Put hooks on a library's classes: now or when it is imported, guarded, and off again.
+
+A file of this package names the library it watches and says what surrounds a call; everything else is done here once:
+patching what is loaded and waiting for what is not, the version check, the fault guard, un-patching, sync and async.
+
+    class TenacityInstrumentor(LibraryInstrumentor):
+        layer, distribution, versions = "retry", "tenacity", ">=8.5,<10"
+
+        def targets(self):
+            return {"tenacity": self._hook}
+
+        def _hook(self, module):
+            self.wrap(module.Retrying, "__call__", RetryingCall)
+
+What surrounds a call is a `Call`: made before it, told of its result or its exception after. No fault of a `Call` reaches the
+application: the wrapped function is called as if no hook were there, and the fault is logged once a place.
+"""
+
+import importlib
+import importlib.metadata
+import logging
+import sys
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from types import ModuleType
+from typing import Any, ClassVar, Protocol
+
+import wrapt
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
+from packaging.specifiers import SpecifierSet
+
+from . import emit
+
+_logger = logging.getLogger("retrospan")
+_faults: set[tuple[str, int]] = set()
+
+layers: set[str] = set()
+"""The layers whose hooks have been called in this process; what `run_info.layers` is made of."""
+
+
+class Call(Protocol):
+    """What surrounds one call of a watched function."""
+
+    def returned(self, result: Any) -> Any:
+        """Take the result, and return what the caller gets."""
+
+    def raised(self, error: BaseException) -> None:
+        """Take the exception, which goes on to the caller."""
+
+
+Enter = Callable[[Any, tuple[Any, ...], dict[str, Any]], Call | None]
+"""Called before: (instance, args, kwargs) -> the `Call` around it, or None to leave it alone."""
+
+
+def fault(error: BaseException) -> None:
+    """Log a fault of a hook, once a place, by class and line: its text may hold what must not be written."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    where = (traceback.tb_frame.f_code.co_filename, traceback.tb_lineno) if traceback is not None else ("?", 0)
+    if where in _faults:
+        return
+    _faults.add(where)
+    module = where[0].replace("\\", "/").rsplit("/", 1)[-1]
+    _logger.error(
+        "A hook failed with %s at %s:%d; the application's call went on without it. Please report this.",
+        type(error).__name__,
+        module,
+        where[1],
+    )
+
+
+def around(enter: Enter) -> Callable[..., Any]:
+    """A wrapt wrapper for a function that is called directly."""
+
+    def wrapper(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            call = enter(instance, args, kwargs)
+        except Exception as error:
+            fault(error)
+            call = None
+        if call is None:
+            return wrapped(*args, **kwargs)
+        try:
+            result = wrapped(*args, **kwargs)
+        except BaseException as error:
+            _raised(call, error)
+            raise
+        return _returned(call, result)
+
+    return wrapper
+
+
+def around_async(enter: Enter) -> Callable[..., Any]:
+    """The same for a coroutine function: nothing differs but the `await`."""
+
+    async def wrapper(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            call = enter(instance, args, kwargs)
+        except Exception as error:
+            fault(error)
+            call = None
+        if call is None:
+            return await wrapped(*args, **kwargs)
+        try:
+            result = await wrapped(*args, **kwargs)
+        except BaseException as error:
+            _raised(call, error)
+            raise
+        return _returned(call, result)
+
+    return wrapper
+
+
+def _returned(call: Call, result: Any) -> Any:
+    try:
+        return call.returned(result)
+    except Exception as error:
+        fault(error)
+        return result
+
+
+def _raised(call: Call, error: BaseException) -> None:
+    try:
+        call.raised(error)
+    except Exception as own:
+        fault(own)
+
+
+class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its package is not typed
+    """Base of all instrumentors here. A subclass names its library and its targets; the rest is done.
+
+    `layer` is the name under which the library's hooks count in `layers`; `distribution` and `versions` say which
+    releases are known: another one gets a warning and no hook.
+    """
+
+    layer: ClassVar[str] = ""
+    distribution: ClassVar[str] = ""
+    versions: ClassVar[str] = ""
+
+    _on = False
+    _patches: list[tuple[Any, str, Any]]
+    _waiting: set[str]
+
+    def targets(self) -> Mapping[str, Callable[[ModuleType], None]]:
+        """The modules to hook, each with the function that hooks it once it is loaded."""
+        raise NotImplementedError
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """None: versions are checked when the library is loaded, since it may never be."""
+        return ()
+
+    def _instrument(self, **kwargs: Any) -> None:
+        emit.use(kwargs.get("tracer_provider"))
+        if "_patches" not in self.__dict__:
+            self._patches, self._waiting = [], set()
+        self._on = True
+        for name, hook in self.targets().items():
+            if name in sys.modules:
+                # A module that another thread is just importing is waited for: half of it would have nothing to hook.
+                self._loaded(hook, importlib.import_module(name))
+            elif name not in self._waiting:
+                self._waiting.add(name)
+                wrapt.register_post_import_hook(partial(self._loaded, hook), name)
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        self._on = False
+        while self._patches:
+            owner, name, wrapper = self._patches.pop()
+            # Whoever patched over us keeps what it has; ours then lets every call through.
+            if owner.__dict__.get(name) is wrapper:
+                setattr(owner, name, wrapper.__wrapped__)
+
+    def _loaded(self, hook: Callable[[ModuleType], None], module: ModuleType) -> None:
+        # Runs inside the target's import: a fault here would fail the program's `import`.
+        try:
+            if self._on and self._supported():
+                hook(module)
+        except Exception as error:
+            fault(error)
+
+    def _supported(self) -> bool:
+        if not self.distribution:
+            return True
+        try:
+            version = importlib.metadata.version(self.distribution)
+        except importlib.metadata.PackageNotFoundError:
+            return True
+        if SpecifierSet(self.versions, prereleases=True).contains(version):
+            return True
+        if (self.distribution, 0) not in _faults:
+            _faults.add((self.distribution, 0))
+            _logger.warning(
+                "%s %s is not hooked: this release of retrospan knows %s", self.distribution, version, self.versions
+            )
+        return False
+
+    def wrap(self, owner: Any, name: str, enter: Enter, *, asynchronous: bool = False) -> None:
+        """Surround `owner.name` with what `enter` makes."""
+
+        def entered(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+            if not self._on:
+                return None
+            layers.add(self.layer)
+            return enter(instance, args, kwargs)
+
+        self.patch(owner, name, (around_async if asynchronous else around)(entered))
+
+    def patch(self, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
+        """Put a wrapt wrapper on `owner.name`, where the owner itself defines it; once."""
+        original = owner.__dict__.get(name)
+        if original is None or any(owner is o and name == n for o, n, _ in self._patches):
+            return
+        patched = wrapt.FunctionWrapper(original, wrapper)
+        setattr(owner, name, patched)
+        self._patches.append((owner, name, patched))
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it is instrumented now; a wrapper that could not be taken off lets every call through."""
+        return self._on

@@ -1,0 +1,215 @@
+"""Record every send of httpx and httpx2 clients.
+
+    from retrospan_instrumentation.httpx import HTTPX2ClientInstrumentor
+    HTTPX2ClientInstrumentor().instrument()
+
+Two hooks, the same for both libraries. The client's `_send_single_request`, once a hop on any transport, opens the frame.
+The wire transports' `handle_request` makes a send of each request that really goes out, however many the layers between
+make of one. What a send is stands in `sends`; nothing here reads a URL, a header's text or a body.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from functools import partial
+from time import time_ns
+from types import ModuleType
+from typing import Any
+from weakref import ref
+
+from opentelemetry import propagate, trace
+from opentelemetry.context import _SUPPRESS_HTTP_INSTRUMENTATION_KEY, set_value
+from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled
+
+from . import frames, resends, sends, waits
+from .frames import HTTPFrame
+from .hooks import Call, LibraryInstrumentor
+from .sends import Send
+
+
+class _HTTPInstrumentor(LibraryInstrumentor):
+    layer = "http"
+
+    def targets(self) -> Mapping[str, Callable[[ModuleType], None]]:
+        return {self.distribution: self._hook}
+
+    def _hook(self, module: ModuleType) -> None:
+        streams = _Streams(module)
+        client, wire = partial(_enter_client, streams), partial(_enter_wire, streams)
+        self.wrap(module.Client, "_send_single_request", client)
+        self.wrap(module.AsyncClient, "_send_single_request", client, asynchronous=True)
+        self.wrap(module.HTTPTransport, "handle_request", wire)
+        self.wrap(module.AsyncHTTPTransport, "handle_async_request", wire, asynchronous=True)
+
+
+class HTTPXClientInstrumentor(_HTTPInstrumentor):
+    """Hooks httpx."""
+
+    distribution, versions = "httpx", ">=0.27,<1"
+
+
+class HTTPX2ClientInstrumentor(_HTTPInstrumentor):
+    """Hooks httpx2, under whatever name it is imported."""
+
+    distribution, versions = "httpx2", ">=2,<3"
+
+
+def _request(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return args[0] if args else kwargs["request"]
+
+
+def _open(request: Any) -> HTTPFrame:
+    extensions = request.extensions
+    role = extensions.get("role") if isinstance(extensions, dict) else None
+    if not isinstance(role, str):
+        role = waits.current_role()
+    hop = HTTPFrame(request.method, request.url, role, trace.get_current_span().get_span_context())
+    content = request.__dict__.get("_content")  # absent while the body is a stream: nothing to compare
+    hop.content_key = None if content is None else hash(content)
+    hop.asked = resends.asked_for(request.headers)
+    hop.request = ref(request)
+    return hop
+
+
+class _ClientCall(Call):
+    """One hop of a client."""
+
+    def __init__(self, streams: "_Streams", request: Any) -> None:
+        waits.sweep()
+        self._streams = streams
+        self._hop = hop = _open(request)
+        hop.waits += waits.taken_by(hop)
+        # The official instrumentation, wherever it sits, leaves this request to us.
+        hop.enter(set_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY, True))
+
+    def returned(self, result: Any) -> Any:
+        self._hop.leave()
+        carried = getattr(getattr(result.stream, "_stream", result.stream), "retrospan_send", None)
+        late = sends.conclude(self._hop, result, None, carried)
+        if late is not None:
+            self._streams.follow(result, late)
+        return result
+
+    def raised(self, error: BaseException) -> None:
+        self._hop.leave()
+        sends.conclude(self._hop, None, error, None)
+
+
+def _enter_client(streams: "_Streams", instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+    if not is_http_instrumentation_enabled():
+        return None
+    return _ClientCall(streams, _request(args, kwargs))
+
+
+class _WireCall(Call):
+    """One send on the wire."""
+
+    def __init__(self, streams: "_Streams", request: Any, hop: HTTPFrame | None) -> None:
+        self._streams = streams
+        if hop is None:  # a transport used without a client
+            hop = _open(request)
+            hop.is_open = False
+            frame: frames.Frame = hop
+        else:
+            frame = frames.current() or hop
+        self._send = send = sends.begin(request, hop, frame)
+        propagate.inject(request.headers, trace.set_span_in_context(send.span))
+
+    def returned(self, result: Any) -> Any:
+        now = time_ns()
+        self._send.headers(result, now)
+        self._streams.follow(result, self._send)
+        return result
+
+    def raised(self, error: BaseException) -> None:
+        self._send.finish(time_ns(), error=type(error).__name__)
+
+
+def _enter_wire(streams: "_Streams", instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+    hop = frames.nearest(HTTPFrame)
+    if hop is None or not hop.is_open:
+        if not is_http_instrumentation_enabled():
+            return None
+        hop = None
+    return _WireCall(streams, _request(args, kwargs), hop)
+
+
+class _Followed:
+    """What both stream classes share: counting, the end, and being dropped."""
+
+    def __init__(self, inner: Any, send: Send) -> None:
+        self._inner, self.retrospan_send, self._bytes = inner, send, 0
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_inner":  # not initialised: without this, a copy would look for itself for ever
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+    def __del__(self) -> None:
+        send = self.__dict__.get("retrospan_send")
+        if send is not None and send.end is None:
+            frames.left.append(partial(send.finish, time_ns(), body_end="abandoned", body_bytes=self._bytes))
+
+    def _over(self, error: BaseException | None = None, body_end: str | None = None) -> None:
+        # A reader that stops early has not failed, nor has one that is cancelled between two chunks of its own accord.
+        self.retrospan_send.finish(
+            time_ns(), None if error is None else type(error).__name__, body_end=body_end, body_bytes=self._bytes
+        )
+
+
+class _Streams:
+    """The stream classes of one library, made from its own base classes, since it checks for them."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._synchronous = module.SyncByteStream
+
+        class FollowedStream(_Followed, module.SyncByteStream):  # type: ignore[misc, name-defined]
+            def __iter__(self) -> Iterator[bytes]:
+                try:
+                    for chunk in self._inner:
+                        self._bytes += len(chunk)
+                        yield chunk
+                except GeneratorExit:
+                    raise
+                except BaseException as error:
+                    self._over(error)
+                    raise
+                self._over()
+
+            def close(self) -> None:
+                try:
+                    self._inner.close()
+                finally:
+                    self._over(body_end="closed")
+
+        class FollowedAsyncStream(_Followed, module.AsyncByteStream):  # type: ignore[misc, name-defined]
+            async def __aiter__(self) -> AsyncIterator[bytes]:
+                try:
+                    async for chunk in self._inner:
+                        self._bytes += len(chunk)
+                        yield chunk
+                except GeneratorExit:
+                    raise
+                except BaseException as error:
+                    self._over(error)
+                    raise
+                self._over()
+
+            async def aclose(self) -> None:
+                try:
+                    await self._inner.aclose()
+                finally:
+                    self._over(body_end="closed")
+
+        self._stream, self._async_stream = FollowedStream, FollowedAsyncStream
+
+    def follow(self, response: Any, send: Send) -> None:
+        """See this response's body to its end; a body that is there already has ended with the headers."""
+        if response.is_closed:
+            send.finish(time_ns())
+            return
+        stream = response.stream
+        inner = getattr(stream, "_stream", None)  # inside the client's own wrapper, which measures `elapsed`
+        followed = self._stream if isinstance(stream, self._synchronous) else self._async_stream
+        if inner is not None:
+            stream._stream = followed(inner, send)
+        else:
+            response.stream = followed(stream, send)

@@ -1,0 +1,54 @@
+"""Which host, role and scope a thing has when the program does not say: read from names, keys and media types.
+
+host_of("api.crossref.org:metadata")    # "api.crossref.org"
+role_of("api.crossref.org:metadata")    # "metadata"
+scope_of("unpaywall")                   # "resolver"
+role_of_media_type("application/pdf")   # "artifact"
+"""
+
+from .semconv import ROLES
+
+_METADATA = ("application/json", "application/xml", "text/xml", "application/x-bibtex", "application/x-ndjson")
+_LANDING = ("text/html", "application/xhtml+xml")
+_ARTIFACT = (
+    "application/pdf",
+    "application/octet-stream",
+    "application/zip",
+    "application/epub+zip",
+    "application/gzip",
+)
+_ARTIFACT_FAMILIES = ("image/", "audio/", "video/", "font/")
+_LONGEST_NAME = 256
+
+
+def host_of(name: str) -> str | None:
+    """The host that a limiter's key or a breaker's name starts with (`host`, `host:port`, `host:role`), else None."""
+    host = name[:_LONGEST_NAME].partition(":")[0].strip().lower()
+    if host == "localhost" or ("." in host and not host.startswith(".") and not set(host) & set(" /\\@?#")):
+        return host
+    return None
+
+
+def role_of(name: str) -> str | None:
+    """The role that a limiter's key or a breaker's name ends in (`host:role`), else None."""
+    role = name[-_LONGEST_NAME:].rpartition(":")[2].strip().lower()
+    return role if role in ROLES else None
+
+
+def scope_of(name: str) -> str:
+    """`resolver` for a breaker that is named, but not after a host; else `host`."""
+    return "resolver" if name and host_of(name) is None else "host"
+
+
+def role_of_media_type(content_type: str | None) -> str | None:
+    """The role of a request by the Content-Type of the answer that its client received, else None."""
+    if not content_type:
+        return None
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type in _LANDING:
+        return "landing"
+    if media_type in _METADATA or media_type.endswith(("+json", "+xml")):
+        return "metadata"
+    if media_type in _ARTIFACT or media_type.startswith(_ARTIFACT_FAMILIES):
+        return "artifact"
+    return None

@@ -1,0 +1,203 @@
+"""Record what pybreaker's circuit breakers decide: state at the call, outcome, transitions, refusals.
+
+    from retrospan_instrumentation.pybreaker import PybreakerInstrumentor
+    PybreakerInstrumentor().instrument()
+
+There is no registry of breakers, so a listener of ours joins each one at its first call; breakers made earlier are reached.
+The frame around a call says to the requests inside which state they ran under, and what the breaker took them for.
+"""
+
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+from weakref import WeakSet
+
+from opentelemetry.util.types import AttributeValue
+
+from . import emit, frames, mapping
+from . import semconv as sc
+from .frames import BreakerFrame, HTTPFrame
+from .hooks import Call, LibraryInstrumentor, fault
+
+
+class PybreakerInstrumentor(LibraryInstrumentor):
+    """Hooks pybreaker's `CircuitBreaker`."""
+
+    layer, distribution, versions = "breaker", "pybreaker", ">=0.8,<2"
+
+    def targets(self) -> Mapping[str, Callable[[ModuleType], None]]:
+        return {"pybreaker": self._hook}
+
+    def _hook(self, module: ModuleType) -> None:
+        self._listener = listener = _listener(module)
+        self._heard: WeakSet[Any] = WeakSet()
+
+        def listen(breaker: Any) -> None:
+            if breaker not in self._heard:
+                breaker.add_listener(listener)
+                self._heard.add(breaker)
+
+        def call(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+            listen(instance)
+            # A half-open trial and `calling()` come through here a second time for the same call.
+            return None if _own_frame(instance) is not None else _BreakerCall(module, instance)
+
+        def calling(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+            listen(instance)
+            return _Calling(module, instance)
+
+        def moved(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            listen(instance)
+
+        breaker = module.CircuitBreaker
+        self.wrap(breaker, "call", call)
+        self.wrap(breaker, "calling", calling)
+        for name in ("open", "half_open", "close"):
+            self.wrap(breaker, name, moved)
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        super()._uninstrument(**kwargs)
+        for breaker in self.__dict__.pop("_heard", ()):
+            if self._listener in breaker.listeners:
+                breaker.remove_listener(self._listener)
+
+
+def _state(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _own_frame(breaker: Any) -> BreakerFrame | None:
+    frame = frames.current()
+    return frame if isinstance(frame, BreakerFrame) and frame.of == id(breaker) else None
+
+
+def _frame_of(breaker: Any) -> BreakerFrame | None:
+    frame = frames.nearest(BreakerFrame)
+    while frame is not None and frame.of != id(breaker):
+        frame = frames.nearest(BreakerFrame, frame.outer) if frame.outer is not None else None
+    return frame
+
+
+def _identity(breaker: Any, frame: BreakerFrame | None) -> dict[str, AttributeValue | None]:
+    """Name, host and scope: the host is the one that the name says, else the request's inside, else the name itself."""
+    name = str(breaker.name or "")
+    host = mapping.host_of(name) or (frame.host if frame is not None else None) or name
+    return {
+        sc.CIRCUIT_BREAKER_NAME: name,
+        sc.CIRCUIT_BREAKER_SCOPE: mapping.scope_of(name),
+        sc.SERVER_ADDRESS: host or None,
+    }
+
+
+def _listener(module: ModuleType) -> Any:
+    class Listener(module.CircuitBreakerListener):  # type: ignore[misc, name-defined]
+        """Hears what breakers decide. pybreaker calls it inside the application's call: no fault may leave it."""
+
+        def before_call(self, cb: Any, func: Any, *args: Any, **kwargs: Any) -> None:
+            frame = _frame_of(cb)
+            if frame is not None:
+                # `current_state` may ask a shared storage over the network; the state object in force does not.
+                frame.state = _state(getattr(getattr(cb, "_state", None), "name", "") or cb.current_state)
+
+        def success(self, cb: Any) -> None:
+            self._decided(cb, "success")
+
+        def failure(self, cb: Any, exc: BaseException) -> None:
+            self._decided(cb, "failure")
+
+        def _decided(self, cb: Any, outcome: str) -> None:
+            frame = _frame_of(cb)
+            if frame is not None:
+                frame.outcome = outcome
+
+        def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:
+            try:
+                attributes = _identity(cb, _frame_of(cb))
+                if old_state is not None:
+                    attributes[sc.CIRCUIT_BREAKER_OLD_STATE] = _state(old_state.name)
+                attributes[sc.CIRCUIT_BREAKER_NEW_STATE] = _state(new_state.name)
+                attributes[sc.CIRCUIT_BREAKER_RESET_TIMEOUT] = float(cb.reset_timeout)
+                emit.tell(sc.BREAKER_STATE_CHANGE, attributes)
+            except Exception as error:
+                fault(error)
+
+    return Listener()
+
+
+class _BreakerCall(Call):
+    def __init__(self, module: ModuleType, breaker: Any) -> None:
+        self._refusal, self._breaker = module.CircuitBreakerError, breaker
+        self._hop = frames.nearest(HTTPFrame)  # the request that this breaker is inside of, if it is inside one
+        self._frame = BreakerFrame(id(breaker), str(breaker.name or ""), "closed")
+        self._frame.enter()
+
+    def returned(self, result: Any) -> Any:
+        self._close()
+        return result
+
+    def raised(self, error: BaseException) -> None:
+        frame = self._frame
+        if isinstance(error, self._refusal) and frame.outcome is None:
+            frame.state = "open"
+            if self._hop is not None:
+                self._hop.refused = True
+            emit.tell(sc.BREAKER_REJECTED, _identity(self._breaker, frame))
+        self._close()
+
+    def _close(self) -> None:
+        frame, hop = self._frame, self._hop
+        frame.leave()
+        if hop is not None and hop.is_open and not frame.held:
+            hop.breaker = (frame.state, frame.outcome or "none")
+        frame.close()
+
+
+class _Calling(Call):
+    """`with breaker.calling():`. What comes back is pybreaker's own context manager, inside a frame."""
+
+    def __init__(self, module: ModuleType, breaker: Any) -> None:
+        self._module, self._breaker = module, breaker
+
+    def returned(self, result: Any) -> Any:
+        return _CallingBlock(self._module, self._breaker, result)
+
+    def raised(self, error: BaseException) -> None:
+        pass
+
+
+class _CallingBlock:
+    def __init__(self, module: ModuleType, breaker: Any, block: Any) -> None:
+        self._module, self._breaker, self._block = module, breaker, block
+        self._call: _BreakerCall | None = None
+
+    def __enter__(self) -> Any:
+        try:
+            self._call = _BreakerCall(self._module, self._breaker)
+        except Exception as error:
+            fault(error)
+        try:
+            return self._block.__enter__()
+        except BaseException as error:
+            self._over(error)
+            raise
+
+    def __exit__(self, *raised: Any) -> Any:
+        try:
+            handled = self._block.__exit__(*raised)
+        except BaseException as error:
+            self._over(error)
+            raise
+        self._over(None if handled else raised[1])
+        return handled
+
+    def _over(self, error: BaseException | None) -> None:
+        call, self._call = self._call, None
+        if call is None:
+            return
+        try:
+            if error is None:
+                call.returned(None)
+            else:
+                call.raised(error)
+        except Exception as own:
+            fault(own)

@@ -1,0 +1,144 @@
+"""How often a request was sent before, and how that is known.
+
+Best source first: earlier sends inside the outermost retry frame; resends inside one client hop; the same Request object
+sent again; a header that SDKs set; else inferred from an equal request right after a failure in the same task.
+"""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from .frames import Frame, HTTPFrame, RetryFrame
+
+_MOST_REMEMBERED = 1024  # a program-wide retry must not remember every URL
+_UNAUTHORIZED = (401, 407)
+_HEADERS = ("x-stainless-retry-count", "x-retry-count", "retry-attempt")
+
+Path = tuple[tuple[int, int], ...]
+"""The retry frames around a send, outermost first, each with its attempt."""
+
+
+class Past:
+    """What a later send asks of an earlier one: how often it had been sent, in which attempts, and how it ended."""
+
+    __slots__ = ("count", "end", "failed", "path", "status")
+
+    def __init__(self, count: int, path: Path) -> None:
+        self.count, self.path = count, path
+        self.failed = False  # by a 429, a 5xx or an exception: what a client retries
+        self.status: int | None = None
+        self.end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """The last send of a task, for inference."""
+
+    key: int
+    address: int
+    owner_id: int
+    parent_span_id: int
+    past: Past
+
+
+_last: ContextVar[_Last | None] = ContextVar("retrospan-last-send", default=None)
+_of_request: WeakKeyDictionary[Any, Past] = WeakKeyDictionary()
+
+
+def asked_for(headers: Any) -> int:
+    """The resend count that an SDK wrote into the request's headers; 0 when none did."""
+    for name in _HEADERS:
+        value = headers.get(name)
+        if value and value.isdecimal() and len(value) < 6:
+            count = int(value)
+            if count:
+                return count
+    return 0
+
+
+def count(hop: HTTPFrame, frame: Frame, *, is_send: bool = True) -> tuple[int, str | None, Past | None, Past]:
+    """The resend count of the send that now begins in `hop`, under `frame`.
+
+    Returns the count, its source (None when 0), the send before (None when unknown) and what later sends will ask.
+    With `is_send` false nothing was sent (a limiter or breaker refused) and nothing is remembered.
+    """
+    retries = [f for f in frame.chain() if isinstance(f, RetryFrame) and f.is_open]
+    retries.reverse()
+    path: Path = tuple((f.serial, f.attempt) for f in retries)
+    number, source, before = _known(hop, retries, path)
+    if (not number or before is None) and (last := _inferable(hop)) is not None:
+        if number and last.address == _address(hop):
+            before = last.past  # a header says how often, the last send to that URL says when
+        elif not number and hop.content_key is not None and last.key == _key(hop):
+            number, source, before = last.past.count + 1, "inferred", last.past
+    past = Past(number, path)
+    if is_send:
+        _remember(hop, retries, past)
+    return number, source, before, past
+
+
+def _known(hop: HTTPFrame, retries: list[RetryFrame], path: Path) -> tuple[int, str | None, Past | None]:
+    if retries and (past := retries[0].past.get(_key(hop))) is not None:
+        if past.failed or _is_later(path, past.path):
+            return past.count + 1, "frame", past
+        if past.status in _UNAUTHORIZED and past.count:  # the auth flow's second round, in the same attempt
+            return past.count, "frame", past
+    if hop.sent:
+        return hop.resends + hop.sent, "transport", hop.previous
+    request = hop.request() if hop.request is not None else None
+    if request is not None and (past := _of_request.get(request)) is not None and past.failed:
+        return past.count + 1, "request", past
+    if hop.asked:
+        return hop.asked, "header", None
+    return 0, None, None
+
+
+def _inferable(hop: HTTPFrame) -> _Last | None:
+    last = _last.get()
+    if last is None or not last.past.failed or last.owner_id != hop.owner_id:
+        return None
+    return last if last.parent_span_id == hop.parent.span_id else None
+
+
+def _remember(hop: HTTPFrame, retries: list[RetryFrame], past: Past) -> None:
+    if retries:
+        remembered = retries[0].past
+        key = _key(hop)
+        remembered[key] = past
+        remembered.move_to_end(key)
+        if len(remembered) > _MOST_REMEMBERED:
+            remembered.popitem(last=False)
+    if not hop.sent:
+        hop.resends = past.count
+    hop.sent += 1
+    hop.previous = past
+    request = hop.request() if hop.request is not None else None
+    if request is not None:
+        _of_request[request] = past
+
+
+def leave_last(hop: HTTPFrame) -> None:
+    """The hop is over: what its last send was, for an equal one right after it."""
+    past = hop.previous
+    if past is None or hop.refused:
+        if _last.get() is not None:
+            _last.set(None)
+        return
+    _last.set(_Last(_key(hop), _address(hop), hop.owner_id, hop.parent.span_id, past))
+
+
+def _address(hop: HTTPFrame) -> int:
+    return hash((hop.method, str(hop.url)))
+
+
+def _key(hop: HTTPFrame) -> int:
+    return hash((hop.method, str(hop.url), hop.content_key))
+
+
+def _is_later(path: Path, earlier: Path) -> bool:
+    """Whether a send happened in a later attempt of a retry frame that both are in. Gathered siblings' sends did not."""
+    for here, there in zip(path, earlier, strict=False):
+        if here != there:
+            return here[0] == there[0] and here[1] > there[1]
+    return False

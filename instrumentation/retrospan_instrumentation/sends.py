@@ -1,0 +1,295 @@
+"""One send of one request: its span, its facts, its body, and who still holds it.
+
+The wire hook makes a `Send` when a request goes out; the client hook makes one after the fact for an answer, or an error,
+that no wire gave. A span ends when its body is over and nobody holds it: the hop until it knows which send's response the
+client got, and the breaker outside until it has decided. It then ends with its true end time.
+
+Nothing here takes a lock: what only one thread may do is claimed by popping a list, which is atomic.
+"""
+
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from math import isfinite
+from time import time, time_ns
+from typing import Any
+
+from opentelemetry.context import get_current
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.util.types import AttributeValue
+
+from . import emit, mapping, resends, waits
+from . import semconv as sc
+from .frames import AttemptFrame, BreakerFrame, CacheAnswer, Frame, HTTPFrame, RetryFrame, nearest
+from .urls import url_hash
+
+_METHODS = frozenset(("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "CONNECT", "QUERY"))
+_ERROR = Status(StatusCode.ERROR)
+_LONGEST_WAIT = 10.0 * 365 * 86400
+
+
+def is_retryable(status: int) -> bool:
+    """The statuses after which clients send again: 429 and 5xx."""
+    return status == 429 or status >= 500
+
+
+class Send:
+    """One send. `wire`: True on the wire, False answered by a cache without, None unknown."""
+
+    __slots__ = (
+        "__weakref__", "_unended", "body_bytes", "body_end", "breaker_recorded", "breaker_state", "cache", "delay", "end",
+        "error", "holds", "hop", "hop_last", "past", "protocol", "resend_count", "retry_after", "retry_source", "retry_wait",
+        "role", "span", "start", "status", "ttfb", "wire",
+    )  # fmt: skip
+
+    def __init__(self, hop: HTTPFrame, frame: Frame, start: int, wire: bool | None, *, is_send: bool = True) -> None:
+        self.hop: HTTPFrame | None = hop
+        self.start, self.wire, self.role = start, wire, hop.role
+        self.end: int | None = None
+        self.status: int | None = None
+        self.ttfb: int | None = None
+        self.retry_after: float | None = None
+        self.error: str | None = None
+        self.body_bytes: int | None = None
+        self.body_end: str | None = None
+        self.protocol: str | None = None
+        self.hop_last = False
+        self.cache: CacheAnswer | None = None if wire is None else CacheAnswer(not wire, False, False)
+        self.holds: list[object] = []
+        self._unended = [True]
+        self.resend_count, self.retry_source, before, self.past = resends.count(hop, frame, is_send=is_send)
+        waited_from = before.end if before is not None else None
+        self.retry_wait = max(0, start - waited_from) if waited_from is not None and self.resend_count else None
+        self.span = emit.tracer().start_span(
+            hop.method if hop.method in _METHODS else "HTTP",
+            get_current() if wire else emit.below(hop.parent, get_current()),
+            SpanKind.CLIENT,
+            _identity(hop),
+            start_time=start,
+        )
+        self.delay = self._take_waits(hop)
+        self.breaker_state: str | None = None
+        self.breaker_recorded: str | None = None
+        self._find_breaker(hop, frame)
+
+    def _take_waits(self, hop: HTTPFrame) -> int | None:
+        mine, hop.waits = hop.waits, []
+        if not mine:
+            return None
+        waits.tell_taken(mine, hop, self.span)
+        return sum(wait.end - wait.start for wait in mine)
+
+    def _find_breaker(self, hop: HTTPFrame, frame: Frame) -> None:
+        """The nearest breaker gives the state; it decides the outcome too, unless a retry frame lies between."""
+        if not self.wire and hop.breaker is not None:
+            self.breaker_state, self.breaker_recorded = hop.breaker
+            return
+        retried = False
+        for outer in frame.chain():
+            if isinstance(outer, RetryFrame):
+                retried = True
+            elif isinstance(outer, BreakerFrame):
+                self.breaker_state, self.breaker_recorded = outer.state, "none"
+                outer.host = hop.host
+                if outer.is_open and not retried:
+                    outer.hold(self)
+                return
+
+    def headers(self, response: Any, now: int) -> None:
+        """The response's headers are in, at `now` (ns)."""
+        past = self.past
+        self.status = past.status = status = response.status_code
+        self.ttfb, past.end = now - self.start, now
+        past.failed = is_retryable(status)
+        self.retry_after = retry_after(response.headers, status)
+        version = response.extensions.get("http_version")
+        if version:
+            self.protocol = version[5:].decode("ascii", "replace")
+        attempt = nearest(AttemptFrame)
+        if attempt is not None and self.hop is not None:
+            attempt.last_status, attempt.last_host = status, self.hop.host
+
+    def received(self, response: Any, cache: CacheAnswer | None) -> None:
+        """The client received this send's response, from this cache if from one."""
+        self.hop_last = True
+        if cache is not None and (self.cache is None or cache.hit):
+            self.cache = cache
+        if self.role is None and 200 <= response.status_code < 300:
+            self.role = mapping.role_of_media_type(response.headers.get("content-type"))
+
+    def finish(
+        self, now: int, error: str | None = None, body_end: str | None = None, body_bytes: int | None = None
+    ) -> None:
+        """The send is over, body and all, at `now` (ns); only the first call counts."""
+        if self.end is not None:
+            return
+        self.end = self.past.end = now
+        self.body_end, self.body_bytes = body_end, body_bytes
+        if error is not None:
+            self.error, self.past.failed = error, True
+        hop = self.hop
+        if body_end == "closed" and hop is not None and hop.is_open:
+            self.let_go(hop)  # closed unread inside the transport: the client cannot get it any more
+        self._end_if_free()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its span has not ended yet."""
+        return bool(self._unended)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether its response or its error is known."""
+        return self.status is not None or self.end is not None
+
+    def let_go(self, hop: HTTPFrame) -> None:
+        """The hop knows that this send is not, or is, the one whose response the client gets."""
+        try:
+            hop.sends.remove(self)
+        except ValueError:
+            return
+        self.release()
+
+    def release(self) -> None:
+        """One of those who held it lets go."""
+        self.holds.pop()
+        self._end_if_free()
+
+    def _end_if_free(self) -> None:
+        if self.holds or self.end is None:
+            return
+        try:
+            self._unended.pop()
+        except IndexError:
+            return
+        span = self.span
+        if span.is_recording():
+            span.set_attributes(self._attributes())
+            if self.error is not None or (self.status is not None and self.status >= 400):
+                span.set_status(_ERROR)
+        span.end(end_time=self.end)
+        self.hop = None
+
+    def _attributes(self) -> Mapping[str, AttributeValue]:
+        status, cache, delay = self.status, self.cache, self.delay
+        failed = self.error or (str(status) if status is not None and status >= 400 else None)
+        return emit.known(
+            {
+                sc.URL_HASH: None if self.hop is None else url_hash(str(self.hop.url)),
+                sc.HTTP_REQUEST_ROLE: self.role,
+                sc.HTTP_REQUEST_WIRE: self.wire,
+                sc.HTTP_REQUEST_HOP_LAST: self.hop_last,
+                sc.HTTP_REQUEST_RESEND_COUNT: self.resend_count,
+                sc.RETRY_SOURCE: self.retry_source,
+                sc.RETRY_WAIT_MS: None if self.retry_wait is None else waits.milliseconds(self.retry_wait),
+                sc.HTTP_RESPONSE_STATUS_CODE: status,
+                sc.HTTP_RESPONSE_RETRY_AFTER: self.retry_after,
+                sc.HTTP_RESPONSE_TTFB_MS: None if self.ttfb is None else waits.milliseconds(self.ttfb),
+                sc.HTTP_RESPONSE_BODY_SIZE: self.body_bytes,
+                sc.HTTP_RESPONSE_BODY_END: self.body_end,
+                sc.NETWORK_PROTOCOL_VERSION: self.protocol,
+                sc.HTTP_CACHE_HIT: None if cache is None else cache.hit,
+                sc.HTTP_CACHE_REVALIDATED: None if cache is None else cache.revalidated,
+                sc.HTTP_CACHE_STALE: None if cache is None else cache.stale,
+                sc.RATE_LIMITER_DELAY_MS: None if delay is None else waits.milliseconds(delay),
+                sc.CIRCUIT_BREAKER_STATE: self.breaker_state,
+                sc.CIRCUIT_BREAKER_RECORDED: self.breaker_recorded,
+                sc.ERROR_TYPE: failed,
+            }
+        )
+
+
+def _identity(hop: HTTPFrame) -> dict[str, AttributeValue]:
+    """What a sampler may decide by: the conventions ask for these at the span's start."""
+    return {
+        sc.HTTP_REQUEST_METHOD: hop.method if hop.method in _METHODS else "_OTHER",
+        sc.SERVER_ADDRESS: hop.host,
+        sc.SERVER_PORT: hop.port,
+        sc.URL_SCHEME: hop.scheme,
+    }
+
+
+def begin(request: Any, hop: HTTPFrame, frame: Frame) -> Send:
+    """The wire hook's part: a request goes out now. Whatever went before in this hop is not what its client gets."""
+    if hop.is_open:
+        settle(hop)
+    send = Send(hop, frame, time_ns(), True)
+    if hop.is_open:
+        send.holds.append(hop)
+        hop.sends.append(send)
+    return send
+
+
+def settle(hop: HTTPFrame) -> None:
+    """The hop goes on after these answers: let go of the sends that have theirs."""
+    for send in list(hop.sends):
+        if send.is_settled:
+            send.let_go(hop)
+
+
+def conclude(hop: HTTPFrame, response: Any, error: BaseException | None, carried: Send | None) -> Send | None:
+    """The client hook's part: the hop is over. Which send did the client get, and was it a cache's answer?
+
+    `carried` is the send whose body the response carries, if that can be seen. Returns a send made after the fact, whose
+    body is still to be followed, or None.
+    """
+    now = time_ns()
+    hop.is_open = False
+    cache = hop.cache if response is not None else None
+    answered_alone = cache is not None and cache.hit and not cache.revalidated
+    late: Send | None = None
+    if answered_alone or not hop.sent:
+        late = _after_the_fact(hop, response, error, cache if answered_alone else None, now)
+    elif response is not None:
+        winner = carried or (hop.sends[-1] if hop.sends else None)
+        if winner is not None and winner.is_open:
+            winner.received(response, cache)
+    for send in list(hop.sends):
+        send.let_go(hop)
+    resends.leave_last(hop)
+    hop.close()
+    return late
+
+
+def _after_the_fact(
+    hop: HTTPFrame, response: Any, error: BaseException | None, cache: CacheAnswer | None, now: int
+) -> Send | None:
+    start = (hop.cache_started or hop.started) if response is not None else hop.started
+    send = Send(hop, hop, start, False if cache is not None else None, is_send=response is not None or not hop.refused)
+    if response is None:
+        send.finish(now, error=type(error).__name__)
+        return None
+    send.received(response, cache)
+    send.headers(response, now)
+    return send
+
+
+def retry_after(headers: Any, status: int) -> float | None:
+    """The wait, in seconds, that a response asks for: Retry-After (a number or a date), retry-after-ms, or the reset time
+    of an exhausted `ratelimit` field (t= in `"api";r=0;t=55`). None when it asks for none, or nothing that can be read."""
+    text = headers.get("retry-after-ms")
+    if text is not None and (wait := _seconds(text, 1000.0)) is not None:
+        return wait
+    text = headers.get("retry-after")
+    if text is not None:
+        wait = _seconds(text, 1.0)
+        return wait if wait is not None else _until(text)
+    if status == 429 and (text := headers.get("ratelimit")) is not None:
+        fields = dict(field.strip().partition("=")[::2] for field in text.split(";"))
+        if fields.get("r") == "0" and "t" in fields:
+            return _seconds(fields["t"], 1.0)
+    return None
+
+
+def _seconds(text: str, unit: float) -> float | None:
+    try:
+        wait = float(text) / unit
+    except ValueError:
+        return None
+    return wait if isfinite(wait) and 0 <= wait <= _LONGEST_WAIT else None
+
+
+def _until(text: str) -> float | None:
+    try:
+        return min(max(0.0, parsedate_to_datetime(text).timestamp() - time()), _LONGEST_WAIT)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

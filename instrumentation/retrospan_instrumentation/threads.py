@@ -1,0 +1,73 @@
+"""Carry the OTel Context into threads and thread pools, so that a request knows which attempt started its thread.
+
+    from retrospan_instrumentation.threads import ThreadsInstrumentor
+    ThreadsInstrumentor().instrument()
+
+The official threading instrumentation carries the same context; beside it this one only says whose piece of work a wait
+belongs to. A pool's worker thread carries nothing of its own, each submitted item does.
+"""
+
+import concurrent.futures.thread
+import functools
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+from opentelemetry.context import Context, attach, detach, get_current
+
+from .frames import Work
+from .hooks import LibraryInstrumentor, fault
+
+
+class ThreadsInstrumentor(LibraryInstrumentor):
+    """Hooks `Thread.start` and `ThreadPoolExecutor.submit`."""
+
+    def targets(self) -> Mapping[str, Callable[[ModuleType], None]]:
+        return {"threading": self._hook_threads, "concurrent.futures.thread": self._hook_pools}
+
+    def _hook_threads(self, module: ModuleType) -> None:
+        self.patch(module.Thread, "start", self._start)
+
+    def _hook_pools(self, module: ModuleType) -> None:
+        self.patch(module.ThreadPoolExecutor, "submit", self._submit)
+
+    def _start(self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            context = get_current()
+            if self.is_on and context and getattr(instance, "_target", None) is not _worker:
+                run = carried(instance.run, context)
+
+                def run_once() -> None:
+                    del instance.run  # the class's own again: no thread keeps itself alive through us
+                    run()
+
+                instance.run = run_once
+        except Exception as error:
+            fault(error)
+        return wrapped(*args, **kwargs)
+
+    def _submit(self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        context = get_current()
+        if self.is_on and context and args and callable(args[0]):
+            args = (carried(args[0], context), *args[1:])
+        return wrapped(*args, **kwargs)
+
+
+_worker = concurrent.futures.thread._worker
+
+
+def carried(function: Callable[..., Any], context: Context) -> Callable[..., Any]:
+    """The function, as a piece of work of its own, in this context."""
+
+    @functools.wraps(function, updated=())
+    def work(*args: Any, **kwargs: Any) -> Any:
+        mine = Work()
+        before = mine.begin()
+        token = attach(context)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            detach(token)
+            mine.end(before)
+
+    return work

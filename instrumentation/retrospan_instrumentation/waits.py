@@ -1,0 +1,234 @@
+"""Limiter waits: which permits were granted, delayed or refused, and which request each of them was for.
+
+A limiter's hook reports what it was told; here it becomes at most one acquire or block, and finds its request:
+
+    waits.report(id(limiter), "api.crossref.org:metadata", granted=True, start=t0, max_delay_ms=None)
+
+Inside a request's own frame the wait is that request's. Outside, it is left where the request will look: in the enclosing
+frame, or, without one, with the task. A wait is *taken* by one request, and *told* once (its row is out); these are two
+flags, since a flush may have it told before its request begins.
+
+Refusals followed by a grant are polling, and one acquire, timed from the first refusal.
+"""
+
+import weakref
+from contextvars import ContextVar
+from time import time_ns
+
+from opentelemetry import trace
+from opentelemetry.context import create_key, get_value
+from opentelemetry.trace import Span
+
+from . import emit, frames, mapping
+from . import semconv as sc
+from .frames import HTTPFrame, left
+
+ROLE_KEY = create_key("retrospan-role")
+_SECOND = 1_000_000_000
+_AT_ONCE = _SECOND // 2000  # a grant within half a millisecond is 0 ms: an event will do
+_POLLING_APART = 10 * _SECOND
+_POLLING_ALONE = 1 * _SECOND  # how long a refusal outside every frame waits for a grant to follow
+_TAKEN_WITHIN = 60 * _SECOND
+_MOST_EVENTS = 32
+
+_alone: ContextVar[tuple["Wait", ...]] = ContextVar("retrospan-waits", default=())
+# Every wait that is neither taken nor told, and every refusal that may yet be followed by a grant: what drain() tells.
+_pending: dict[int, "Wait"] = {}
+_polls: dict[tuple[int, str, int], "Wait"] = {}
+
+
+def milliseconds(nanoseconds: int) -> int:
+    """Whole milliseconds, half up."""
+    return (nanoseconds + 500_000) // 1_000_000
+
+
+class Wait:
+    """One acquire, or one final refusal."""
+
+    __slots__ = (
+        "_owner",
+        "_untaken",
+        "_untold",
+        "action",
+        "end",
+        "host",
+        "max_delay_ms",
+        "name",
+        "owner_id",
+        "parent",
+        "role",
+        "start",
+    )
+
+    def __init__(self, name: str, action: str, start: int, end: int, max_delay_ms: int | None) -> None:
+        who = frames.owner()
+        self.name, self.action, self.start, self.end, self.max_delay_ms = name, action, start, end, max_delay_ms
+        self.host = mapping.host_of(name)
+        self.role = mapping.role_of(name) or current_role()
+        self.parent = trace.get_current_span().get_span_context()
+        self.owner_id, self._owner = id(who), weakref.ref(who)
+        self._untaken, self._untold = [True], [True]
+
+    def take(self) -> bool:
+        """True for the first caller only: it has the wait. (Popping a list is atomic: no lock on the caller's path.)"""
+        try:
+            return self._untaken.pop()
+        except IndexError:
+            return False
+
+    @property
+    def taken(self) -> bool:
+        """Whether some request has it."""
+        return not self._untaken
+
+    @property
+    def owner_is_over(self) -> bool:
+        """Whether the task, thread or piece of work that waited has finished."""
+        return frames.is_over(self._owner())
+
+    def tell(self, host: str | None = None, role: str | None = None, on: Span | None = None) -> None:
+        """Emit it once: as an event on its request's span when it was granted at once, else as a span with its true times."""
+        try:
+            self._untold.pop()
+        except IndexError:
+            return
+        _pending.pop(id(self), None)
+        delay = self.end - self.start
+        facts: emit.Facts = {
+            sc.RATE_LIMITER_NAME: self.name,
+            sc.RATE_LIMITER_DELAY_MS: milliseconds(delay),
+            sc.RATE_LIMITER_MAX_DELAY_MS: self.max_delay_ms,
+            sc.SERVER_ADDRESS: self.host or host,
+            sc.HTTP_REQUEST_ROLE: self.role or role,
+        }
+        if on is not None and self.action == "acquire" and delay < _AT_ONCE:
+            emit.tell(sc.RATE_LIMITER_ACQUIRE, facts, end=self.end, on=on)
+        else:
+            emit.tell(f"rate_limiter.{self.action}", facts, self.start, self.end, parent=self.parent)
+
+
+def report(limiter: int, name: str, granted: bool, start: int, max_delay_ms: int | None) -> None:
+    """A limiter (by its id) was asked for a permit under this name at `start` (ns), and has now granted or refused it."""
+    sweep()
+    now = time_ns()
+    frame = frames.current()
+    hop = frames.nearest(HTTPFrame, frame)
+    at = hop if hop is not None and hop.is_open else frame
+    if at is not None and not at.is_open:
+        at = None
+    if hop is not None:
+        hop.refused = not granted
+    polls = _polls_of(frame, at)
+    key = (limiter, name, id(frames.owner()))
+    poll = polls.get(key)
+    if poll is not None and now - poll.end > _POLLING_APART:
+        del polls[key]
+        poll.tell()
+        poll = None
+    if not granted:
+        if poll is None:
+            poll = polls[key] = Wait(name, "block", start, now, max_delay_ms)
+            poll.host = poll.host or (hop.host if hop is not None else None)
+            _pending[id(poll)] = poll
+        poll.end = now
+        return
+    if poll is not None:
+        del polls[key]
+        _pending.pop(id(poll), None)
+        start = poll.start
+    _leave(Wait(name, "acquire", start, now, max_delay_ms), at)
+
+
+def _polls_of(frame: frames.Frame | None, at: frames.Frame | None) -> dict[tuple[int, str, int], Wait]:
+    """Refusals live in the outermost retry frame, since a retry that asks again is polling too; else in this frame."""
+    outermost = at
+    for outer in frame.chain() if frame is not None else ():
+        if isinstance(outer, frames.RetryFrame) and outer.is_open:
+            outermost = outer
+    return _polls if outermost is None else outermost.polls
+
+
+def _leave(wait: Wait, at: frames.Frame | None) -> None:
+    if at is not None:
+        at.waits.append(wait)
+        if not isinstance(at, HTTPFrame):
+            _pending[id(wait)] = wait
+        return
+    _pending[id(wait)] = wait
+    _alone.set((*(w for w in _alone.get() if not w.taken), wait))
+
+
+def taken_by(hop: HTTPFrame) -> list[Wait]:
+    """The waits that were left for this request: its own task's, the frame opener's, a finished helper's; no live sibling's."""
+    taken = []
+    frame = hop.outer
+    while frame is not None and not isinstance(frame, HTTPFrame):
+        if frame.waits:
+            mine = [
+                wait
+                for wait in list(frame.waits)
+                if wait.host in (None, hop.host)
+                and (wait.owner_id in (hop.owner_id, frame.owner_id) or wait.owner_is_over)
+                and wait.take()
+            ]
+            taken += mine
+            frame.waits = [wait for wait in frame.waits if wait not in mine]
+        frame = frame.outer
+    if alone := _alone.get():
+        parent = hop.parent.span_id
+        taken += [w for w in alone if w.host in (None, hop.host) and w.parent.span_id == parent and w.take()]
+        _alone.set(tuple(wait for wait in alone if not wait.taken))
+    return taken
+
+
+def tell_taken(waits: list[Wait], hop: HTTPFrame, on: Span) -> None:
+    """Tell a request's waits: those granted at once as events on its span, as many as a span takes."""
+    for number, wait in enumerate(waits):
+        wait.tell(hop.host, hop.role, on if number < _MOST_EVENTS else None)
+
+
+def sweep() -> None:
+    """Tell what nobody will take any more. Called by every hook that reports; costs nothing when there is nothing."""
+    while left:
+        left.popleft()()
+    if not _pending:
+        return
+    now = time_ns()
+    for wait in list(_pending.values()):
+        refused = wait.action == "block"
+        if now - wait.end > (_POLLING_ALONE if refused else _TAKEN_WITHIN) or wait.owner_is_over:
+            _expire(wait, refused)
+
+
+def _expire(wait: Wait, refused: bool) -> None:
+    if not refused:
+        wait.tell()
+        return
+    for key, poll in list(_polls.items()):
+        if poll is wait:
+            del _polls[key]
+            wait.tell()
+
+
+def drain(final: bool = False) -> None:
+    """Tell every grant that still waits for its request; a forced flush, shutdown, signals and fork call it first.
+
+    A refusal may yet be followed by a grant, so it is told only when nothing can follow: `final`, at the process's end.
+    """
+    sweep()
+    for wait in list(_pending.values()):
+        if final or wait.action != "block":
+            wait.tell()
+
+
+def head_skip(host: str, role: str | None = None) -> None:
+    """A limiter was deliberately not asked, because the request was a HEAD."""
+    emit.tell(
+        sc.RATE_LIMITER_HEAD_SKIP, {sc.SERVER_ADDRESS: host, sc.HTTP_REQUEST_ROLE: role, sc.RATE_LIMITER_DELAY_MS: 0}
+    )
+
+
+def current_role() -> str | None:
+    """The role that the program gave to what it does now."""
+    role = get_value(ROLE_KEY)
+    return role if isinstance(role, str) else None
