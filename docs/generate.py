@@ -1,0 +1,42 @@
+"""Write the reference pages that are derived from the code: `python docs/generate.py`. A test holds them equal to it."""
+
+from pathlib import Path
+
+from retrospan_exporters.tables import TABLES
+from retrospan_instrumentation import semconv
+
+HERE = Path(__file__).parent
+NOTE = "<!-- Written by docs/generate.py; change the declaration, not this page. -->\n"
+
+
+def tables() -> str:
+    """docs/tables.md, from `tables.TABLES`."""
+    lines = [NOTE, "# The tables of a record\n", "SQLite, one file; `retrospan ddl sqlite` prints the schema.\n"]
+    for table in TABLES:
+        lines += [f"## {table.name}\n", f"{table.meaning}\n", "| column | type | meaning | from |", "|---|---|---|---|"]
+        for column in table.columns:
+            sources = ", ".join(f"`{name}`" for name in column.source if not name.startswith("@"))
+            lines.append(f"| `{column.name}` | {column.kind} | {_cell(column.meaning)} | {sources} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def vocabulary() -> str:
+    """docs/vocabulary.md, from `semconv.ATTRIBUTES`."""
+    lines = [NOTE, "# The attributes\n", "Stable OpenTelemetry names where there are any, and what they lack.\n"]
+    lines += ["| attribute | type | unit | meaning |", "|---|---|---|---|"]
+    for attribute in semconv.ATTRIBUTES.values():
+        meaning = _cell(attribute.meaning)
+        lines.append(f"| `{attribute.name}` | {attribute.type.__name__} | {attribute.unit} | {meaning} |")
+    return "\n".join([*lines, ""])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+PAGES = {"tables.md": tables, "vocabulary.md": vocabulary}
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (HERE / name).write_text(page(), encoding="utf-8")

@@ -1,0 +1,5 @@
+"""`python -m retrospan` is `retrospan`."""
+
+from retrospan.cli import main
+
+main()

@@ -1,0 +1,113 @@
+"""The `retrospan` command: a table of subcommands, each imported only when it is called.
+
+    retrospan slo --db telemetry.sqlite --run latest
+
+What a command does stands in the room it belongs to; here stand its name, where it is, and a line of help.
+"""
+
+import sys
+from importlib import import_module
+from typing import Any, Final, NamedTuple
+
+import click
+
+USAGE: Final = 2
+INTERRUPTED: Final = 130
+
+
+class Entry(NamedTuple):
+    """Where a command is ("module:attribute"), and what it does in a line."""
+
+    target: str
+    help: str
+
+
+COMMANDS: Final = {
+    "run": Entry("retrospan.launch:run", "Run a program and record it."),
+    "slo": Entry("retrospan.slo.command:slo", "Judge a run by its SLOs."),
+    "runs": Entry("retrospan.commands:runs", "List the runs of a record, the latest first."),
+    "summarize": Entry("retrospan.commands:summarize", "Write the summary of a run that was killed before it could."),
+    "ddl": Entry("retrospan.commands:ddl", "Print the schema of a record."),
+}
+
+
+class Failure(click.ClickException):
+    """What went wrong, in one line on stderr; never exit code 1, which says that an SLO failed."""
+
+    exit_code = USAGE
+
+    def show(self, file: Any = None) -> None:
+        """Print the line."""
+        click.echo(f"retrospan: {self.format_message()}", file=file, err=True)
+
+
+class LazyGroup(click.Group):
+    """A group whose help and command line need none of its commands."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the table's order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name].target.split(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table into the help."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the command; what cannot be read is told in a line."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            from retrospan.record import RecordError
+
+            if isinstance(error, RecordError):
+                raise Failure(str(error)) from error
+            raise
+
+
+def _version(ctx: click.Context, option: click.Parameter, asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        click.echo(f"retrospan {version('retrospan')}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+def cli() -> None:
+    """The flight recorder for resilient Python HTTP clients."""
+
+
+def _fault(error: Exception) -> int:
+    """Tell of a fault of our own in a line that a bug report can quote."""
+    from traceback import extract_tb
+
+    place = extract_tb(error.__traceback__)[-1]
+    said = " ".join(str(error).split())
+    click.echo(
+        f"retrospan: a fault of its own: {type(error).__name__} in {place.name}, line {place.lineno}: {said}", err=True
+    )
+    return USAGE
+
+
+def main() -> None:
+    """Run the command line and exit: with the command's code, 2 for wrong usage or a fault, 130 when interrupted."""
+    try:
+        code = cli.main(prog_name="retrospan", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.Abort:
+        code = INTERRUPTED
+    except Exception as error:
+        code = _fault(error)
+    sys.exit(code)

@@ -1,0 +1,269 @@
+"""Opening a record read-only: one consistent snapshot, and one run bound over the tables' names.
+
+    with Record.open("telemetry.sqlite") as record:
+        record.bind("01K9Z3NDEKTS")
+        record.rows("SELECT COUNT(*) FROM http_events WHERE status = 429")
+
+Nothing is created, changed or left behind. A record that lacks tables or columns, because another tool or an older
+version wrote it, is read as if they were there and NULL. Which runs a record holds is the business of `runs`; what its
+rows come to, of `summary` and `slo`.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from retrospan_exporters.tables import APPLICATION_ID, EVENT_TABLES, RUN_INFO, RUN_RANGES, SCHEMA_VERSION, TABLES, Table
+
+Result = TypeVar("Result")
+Row = tuple[Any, ...]
+
+_MAGIC: Final = b"SQLite format 3\x00"
+# Byte 19 of the header is what a reader must be able to do: 2 for a write-ahead log.
+_READ_VERSION: Final = 19
+_WAL: Final = 2
+_BUSY_SECONDS: Final = 4.0
+_TRIES: Final = 3
+
+
+class RecordError(Exception):
+    """A record that cannot be read, or a run that is not in it: says what, where and what to do, in one line."""
+
+
+class Record:
+    """One open record, in one read transaction.
+
+    `run_id` and `ts` are what makes a table one of ours: `tables` maps the name of each that is there to its columns.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, name: str, unlocked: Path | None = None) -> None:
+        """Read through `connection`; `unlocked` is the file when it is read without locks."""
+        self.connection = connection
+        self.name = name
+        self._unlocked = unlocked
+        self._stamp = _stamp(unlocked)
+        self._uncovered: dict[str, list[tuple[int, int]]] = {}
+        self.tables = self._tables()
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Open the record at `path` and hold its present state until it is closed.
+
+        Raises RecordError when there is no file, it is not SQLite's, holds no table of a record, was written by a
+        newer version, or cannot be read.
+        """
+        file = Path(path)
+        mode = _mode(file)
+        try:
+            # Resolved, since SQLite keeps the log beside the file that a link points to.
+            connection = sqlite3.connect(
+                f"{file.resolve().as_uri()}?{mode}", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
+            )
+        except sqlite3.Error as error:
+            raise RecordError(f"{file}: cannot be opened: {error}") from error
+        try:
+            connection.text_factory = lambda octets: octets.decode(errors="replace")
+            if mode == _HEAP_INDEX:
+                connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
+            connection.execute("BEGIN")
+            record = cls(connection, str(file), file if mode == _UNLOCKED else None)
+            record._check()
+        except sqlite3.Error as error:
+            connection.close()
+            raise RecordError(f"{file}: cannot be read: {error}") from error
+        except RecordError:
+            connection.close()
+            raise
+        return record
+
+    def close(self) -> None:
+        """Give the snapshot up."""
+        self.connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """All rows of one SELECT. Raises RecordError, naming the record, when SQLite cannot give them."""
+        try:
+            return self.connection.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise RecordError(f"{self.name}: cannot be read: {error}") from error
+
+    def exists(self, select: str) -> bool:
+        """Whether a SELECT has a row."""
+        return bool(self.rows(f"SELECT EXISTS ({select})")[0][0])
+
+    def bind(self, run_id: str | None) -> None:
+        """Let each event table's name mean the rows of one run (of none: no row), until the next `bind`."""
+        for table in EVENT_TABLES:
+            self.rows(f"DROP VIEW IF EXISTS temp.{table.name}")
+            self.rows(f"CREATE TEMP VIEW {table.name} AS {self._select(table, run_id)}")
+
+    def release(self) -> None:
+        """Let the tables' names mean the tables again."""
+        for table in EVENT_TABLES:
+            self.rows(f"DROP VIEW IF EXISTS temp.{table.name}")
+
+    def where(self, table: str, run_id: str) -> str:
+        """The condition that picks a run's rows of a table: within its range of ids, or anywhere.
+
+        A run without a range, or with rows outside all ranges, is looked for in the whole table.
+        """
+        condition = f"run_id = {literal(run_id)}"
+        ranges = self._ranges("table_name = ? AND run_id = ?", (table, run_id))
+        if not ranges or any(
+            self.exists(f"SELECT 1 FROM main.{table} WHERE {condition} AND id BETWEEN {first} AND {last}")
+            for first, last in self.uncovered(table)
+        ):
+            return condition
+        return f"{condition} AND id BETWEEN {ranges[0][0]} AND {ranges[0][1]}"
+
+    def uncovered(self, table: str) -> list[tuple[int, int]]:
+        """Spans of ids of a table that are in no run's range: other tools, or versions without ranges, wrote there."""
+        if table not in self._uncovered:
+            lowest, highest = self.rows(
+                f"SELECT (SELECT MIN(id) FROM main.{table}), (SELECT MAX(id) FROM main.{table})"
+            )[0]
+            self._uncovered[table] = (
+                [] if lowest is None else _gaps(self._ranges("table_name = ?", (table,)), lowest, highest)
+            )
+        return self._uncovered[table]
+
+    def undisturbed(self) -> bool:
+        """Whether what was read since the opening is one state of the record; only a lock-free reading can say no."""
+        return self._stamp == _stamp(self._unlocked)
+
+    def _tables(self) -> dict[str, tuple[str, ...]]:
+        columns = {
+            table.name: tuple(
+                name for (name,) in self.rows(f"SELECT name FROM pragma_table_info('{table.name}', 'main')")
+            )
+            for table in TABLES
+        }
+        keys = {table.name: {"run_id", "ts", "id"} if table in EVENT_TABLES else {"run_id"} for table in TABLES}
+        return {name: names for name, names in columns.items() if keys[name] <= set(names)}
+
+    def _check(self) -> None:
+        if not any(table.name in self.tables for table in (*EVENT_TABLES, RUN_INFO)):
+            raise RecordError(f"{self.name}: is a SQLite database, but no record: it has none of the record's tables")
+        ours = self.rows("PRAGMA application_id")[0][0] == APPLICATION_ID
+        version = self.rows("PRAGMA user_version")[0][0]
+        if ours and version > SCHEMA_VERSION:
+            raise RecordError(
+                f"{self.name}: was written by a newer Retrospan (schema {version}, this one reads up to {SCHEMA_VERSION}):"
+                " upgrade retrospan to read it"
+            )
+
+    def _ranges(self, condition: str, parameters: Sequence[object]) -> list[tuple[int, int]]:
+        if RUN_RANGES.name not in self.tables:
+            return []
+        sql = f"SELECT first_id, last_id FROM {RUN_RANGES.name} WHERE {condition} ORDER BY first_id"
+        # A run id from a command line may hold bytes that are no text: such a run has no range.
+        try:
+            return [(first, last) for first, last in self.rows(sql, parameters)]
+        except UnicodeEncodeError:
+            return []
+
+    def _select(self, table: Table, run_id: str | None) -> str:
+        present = self.tables.get(table.name, ())
+        declared = [name if name in present else f"NULL AS {name}" for name in table.names()]
+        added = [_quoted(name) for name in present if name not in table.names()]
+        columns = ", ".join(declared + added)
+        if not present:
+            return f"SELECT {columns} WHERE 0"
+        condition = "0" if run_id is None else self.where(table.name, run_id)
+        return f"SELECT {columns} FROM main.{table.name} WHERE {condition}"
+
+
+def read(path: str | os.PathLike[str], work: Callable[[Record], Result]) -> Result:
+    """What `work` makes of one consistent state of the record at `path`.
+
+    A closed record is read without locks, since locks would leave files behind; should a writer come by meanwhile,
+    `work` is done again. Raises RecordError as `Record.open` and `work` do.
+    """
+    for _ in range(_TRIES):
+        with Record.open(path) as record:
+            try:
+                result = work(record)
+            except RecordError:
+                if record.undisturbed():
+                    raise
+            else:
+                if record.undisturbed():
+                    return result
+    raise RecordError(f"{path}: changed again and again while it was read: try again when its writers are idle")
+
+
+def literal(text: str) -> str:
+    """Text as an SQL expression that no character in it can leave."""
+    return f"CAST(X'{text.encode(errors='surrogateescape').hex()}' AS TEXT)"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+# What is asked of SQLite, by what stands beside the file. A plain read-only opening of a closed record in WAL mode would
+# leave its -wal and -shm behind; a -wal without -shm (a copy) needs no -shm when its index may live on the heap.
+_LOCKED: Final = "mode=ro"
+_UNLOCKED: Final = "immutable=1"
+_HEAP_INDEX: Final = "mode=ro&vfs=unix-none"
+
+
+def _mode(file: Path) -> str:
+    """How to open a file so that nothing is left behind. Raises RecordError when it is no SQLite database."""
+    if _header(file)[_READ_VERSION] != _WAL:
+        return _LOCKED
+    log, index = (Path(f"{file.resolve()}{suffix}") for suffix in ("-wal", "-shm"))
+    if not log.exists():
+        return _UNLOCKED
+    if os.name == "posix" and not index.exists():
+        return _HEAP_INDEX
+    return _LOCKED
+
+
+def _header(file: Path) -> bytes:
+    """The first bytes of a SQLite database. Raises RecordError when the file is none."""
+    try:
+        if not file.exists():
+            raise RecordError(f"{file}: no such file: give the record's path with --db or RETROSPAN_DB")
+        if not file.is_file():
+            raise RecordError(f"{file}: is not a file: give the record's path with --db or RETROSPAN_DB")
+        with file.open("rb") as stream:
+            header = stream.read(_READ_VERSION + 1)
+    except OSError as error:
+        raise RecordError(f"{file}: cannot be read: {error.strerror}") from error
+    if len(header) <= _READ_VERSION or not header.startswith(_MAGIC):
+        raise RecordError(f"{file}: is not a SQLite database: give the record's path with --db or RETROSPAN_DB")
+    return header
+
+
+def _stamp(file: Path | None) -> tuple[int, ...] | None:
+    if file is None:
+        return None
+    try:
+        stat = file.stat()
+    except OSError:
+        return ()
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def _gaps(ranges: list[tuple[int, int]], lowest: int, highest: int) -> list[tuple[int, int]]:
+    """What of [lowest, highest] no range covers; the ranges are sorted by their start."""
+    gaps = []
+    for first, last in ranges:
+        if first > lowest:
+            gaps.append((lowest, min(first - 1, highest)))
+        lowest = max(lowest, last + 1)
+    if lowest <= highest:
+        gaps.append((lowest, highest))
+    return gaps

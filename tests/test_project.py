@@ -1,0 +1,37 @@
+"""What the project promises of itself: one-way imports, docs that are derived from the code."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_imports_run_one_way_and_hooks_never_import_their_target() -> None:
+    linted = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert linted.returncode == 0, linted.stdout
+    assert "2 kept, 0 broken" in linted.stdout
+
+
+@pytest.mark.parametrize("page", ["tables.md", "vocabulary.md"])
+def test_the_reference_pages_say_what_the_code_declares(page: str) -> None:
+    pages = runpy.run_path(str(ROOT / "docs" / "generate.py"))["PAGES"]
+    assert (ROOT / "docs" / page).read_text(encoding="utf-8") == pages[page]()
+
+
+def test_the_instrumentation_needs_the_opentelemetry_api_and_never_the_sdk() -> None:
+    program = (
+        "import retrospan_instrumentation as r, sys; r.instrument_all();"
+        "print([m for m in sys.modules if m.startswith('opentelemetry.sdk')])"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
