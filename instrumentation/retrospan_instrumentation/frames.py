@@ -208,21 +208,31 @@ class AttemptFrame(Frame):
         self.stored = False
 
 
+class Target:
+    """Where a request goes: method, URL and what is read of it once."""
+
+    __slots__ = ("host", "method", "port", "scheme", "url")
+
+    def __init__(self, method: str, url: Any) -> None:
+        self.method, self.url = method, url
+        self.scheme: str = url.scheme
+        self.host: str = url.host
+        self.port: int = url.port or _DEFAULT_PORTS.get(self.scheme, 0)
+
+
 class HTTPFrame(Frame):
     """One hop of a client: a request, until its response's headers are in. The layers inside write into it."""
 
     __slots__ = (
-        "asked", "breaker", "cache", "cache_started", "content_key", "host", "method", "parent", "port", "previous",
-        "refused", "request", "resends", "role", "scheme", "sends", "sent", "started", "url",
+        "asked", "breaker", "cache", "cache_started", "content_key", "host", "parent", "previous", "refused", "request",
+        "resends", "role", "sends", "sent", "started", "target",
     )  # fmt: skip
     kind = "http"
 
     def __init__(self, method: str, url: Any, role: str | None, parent: SpanContext) -> None:
         super().__init__()
-        self.method, self.url, self.role, self.parent = method, url, role, parent
-        self.scheme: str = url.scheme
-        self.host: str = url.host
-        self.port: int = url.port or _DEFAULT_PORTS.get(self.scheme, 0)
+        self.target = Target(method, url)
+        self.host, self.role, self.parent = self.target.host, role, parent
         self.started = time_ns()
         self.sends: list[Send] = []  # those that may yet turn out to be the one whose response the client gets
         self.sent = 0  # how many there were in all

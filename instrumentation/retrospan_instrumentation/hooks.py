@@ -19,6 +19,7 @@ application: the wrapped function is called as if no hook were there, and the fa
 import importlib
 import importlib.metadata
 import logging
+import os
 import sys
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
@@ -36,6 +37,14 @@ _faults: set[tuple[str, int]] = set()
 
 layers: set[str] = set()
 """The layers whose hooks have been called in this process; what `run_info.layers` is made of."""
+
+
+def is_disabled() -> bool:
+    """Whether the environment switches all of this off: RETROSPAN_DISABLED, or OpenTelemetry's own OTEL_SDK_DISABLED."""
+    return any(
+        os.environ.get(variable, "").strip().lower() in ("1", "true")
+        for variable in ("RETROSPAN_DISABLED", "OTEL_SDK_DISABLED")
+    )
 
 
 class Call(Protocol):
@@ -154,6 +163,8 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its packag
         emit.use(kwargs.get("tracer_provider"))
         if "_patches" not in self.__dict__:
             self._patches, self._waiting = [], set()
+        if is_disabled():
+            return
         self._on = True
         for name, hook in self.targets().items():
             if name in sys.modules:

@@ -16,13 +16,18 @@ from typing import Any
 from weakref import ref
 
 from opentelemetry import propagate, trace
-from opentelemetry.context import _SUPPRESS_HTTP_INSTRUMENTATION_KEY, set_value
-from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled
+from opentelemetry.context import _SUPPRESS_HTTP_INSTRUMENTATION_KEY, get_value, set_value
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from . import frames, resends, sends, waits
 from .frames import HTTPFrame
 from .hooks import Call, LibraryInstrumentor
+from .semconv import ROLES
 from .sends import Send
+
+# What the standard key for suppressing HTTP instrumentation holds when we set it: true for the official instrumentation,
+# wherever it sits, which leaves the request to us; told apart by us, since a transport may make requests of its own.
+_OURS = "retrospan"
 
 
 class _HTTPInstrumentor(LibraryInstrumentor):
@@ -56,29 +61,34 @@ def _request(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return args[0] if args else kwargs["request"]
 
 
+def _is_suppressed() -> bool:
+    return not is_instrumentation_enabled() or get_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY) not in (None, False, _OURS)
+
+
 def _open(request: Any) -> HTTPFrame:
+    waits.sweep()
     extensions = request.extensions
     role = extensions.get("role") if isinstance(extensions, dict) else None
-    if not isinstance(role, str):
+    if role not in ROLES:
         role = waits.current_role()
     hop = HTTPFrame(request.method, request.url, role, trace.get_current_span().get_span_context())
     content = request.__dict__.get("_content")  # absent while the body is a stream: nothing to compare
     hop.content_key = None if content is None else hash(content)
     hop.asked = resends.asked_for(request.headers)
     hop.request = ref(request)
+    hop.waits += waits.taken_by(hop)
+    hop.enter(set_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY, _OURS))
     return hop
 
 
 class _ClientCall(Call):
     """One hop of a client."""
 
-    def __init__(self, streams: "_Streams", request: Any) -> None:
-        waits.sweep()
+    def __init__(self, streams: "_Streams", client: Any, request: Any) -> None:
         self._streams = streams
-        self._hop = hop = _open(request)
-        hop.waits += waits.taken_by(hop)
-        # The official instrumentation, wherever it sits, leaves this request to us.
-        hop.enter(set_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY, True))
+        self._hop = _open(request)
+        if client._mounts or not isinstance(client._transport, streams.wires):
+            propagate.inject(request.headers)  # where no wire follows, the trace goes on all the same
 
     def returned(self, result: Any) -> Any:
         self._hop.leave()
@@ -94,9 +104,7 @@ class _ClientCall(Call):
 
 
 def _enter_client(streams: "_Streams", instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-    if not is_http_instrumentation_enabled():
-        return None
-    return _ClientCall(streams, _request(args, kwargs))
+    return None if _is_suppressed() else _ClientCall(streams, instance, _request(args, kwargs))
 
 
 class _WireCall(Call):
@@ -104,32 +112,35 @@ class _WireCall(Call):
 
     def __init__(self, streams: "_Streams", request: Any, hop: HTTPFrame | None) -> None:
         self._streams = streams
+        self._alone: HTTPFrame | None = None
         if hop is None:  # a transport used without a client
-            hop = _open(request)
+            self._alone = hop = _open(request)
             hop.is_open = False
-            frame: frames.Frame = hop
-        else:
-            frame = frames.current() or hop
-        self._send = send = sends.begin(request, hop, frame)
+        self._send = send = sends.begin(request, hop, frames.current() or hop)
         propagate.inject(request.headers, trace.set_span_in_context(send.span))
 
     def returned(self, result: Any) -> Any:
         now = time_ns()
+        self._leave()
         self._send.headers(result, now)
         self._streams.follow(result, self._send)
         return result
 
     def raised(self, error: BaseException) -> None:
+        self._leave()
         self._send.finish(time_ns(), error=type(error).__name__)
+
+    def _leave(self) -> None:
+        if self._alone is not None:
+            self._alone.leave()
+            resends.leave_last(self._alone)
 
 
 def _enter_wire(streams: "_Streams", instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+    if _is_suppressed():
+        return None
     hop = frames.nearest(HTTPFrame)
-    if hop is None or not hop.is_open:
-        if not is_http_instrumentation_enabled():
-            return None
-        hop = None
-    return _WireCall(streams, _request(args, kwargs), hop)
+    return _WireCall(streams, _request(args, kwargs), hop if hop is not None and hop.is_open else None)
 
 
 class _Followed:
@@ -160,6 +171,7 @@ class _Streams:
 
     def __init__(self, module: ModuleType) -> None:
         self._synchronous = module.SyncByteStream
+        self.wires = (module.HTTPTransport, module.AsyncHTTPTransport)
 
         class FollowedStream(_Followed, module.SyncByteStream):  # type: ignore[misc, name-defined]
             def __iter__(self) -> Iterator[bytes]:

@@ -129,11 +129,11 @@ def leave_last(hop: HTTPFrame) -> None:
 
 
 def _address(hop: HTTPFrame) -> int:
-    return hash((hop.method, str(hop.url)))
+    return hash((hop.target.method, str(hop.target.url)))
 
 
 def _key(hop: HTTPFrame) -> int:
-    return hash((hop.method, str(hop.url), hop.content_key))
+    return hash((hop.target.method, str(hop.target.url), hop.content_key))
 
 
 def _is_later(path: Path, earlier: Path) -> bool:

@@ -19,7 +19,7 @@ from opentelemetry.util.types import AttributeValue
 
 from . import emit, mapping, resends, waits
 from . import semconv as sc
-from .frames import AttemptFrame, BreakerFrame, CacheAnswer, Frame, HTTPFrame, RetryFrame, nearest
+from .frames import AttemptFrame, BreakerFrame, CacheAnswer, Frame, HTTPFrame, RetryFrame, Target, nearest
 from .urls import url_hash
 
 _METHODS = frozenset(("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "CONNECT", "QUERY"))
@@ -38,11 +38,21 @@ class Send:
     __slots__ = (
         "__weakref__", "_unended", "body_bytes", "body_end", "breaker_recorded", "breaker_state", "cache", "delay", "end",
         "error", "holds", "hop", "hop_last", "past", "protocol", "resend_count", "retry_after", "retry_source", "retry_wait",
-        "role", "span", "start", "status", "ttfb", "wire",
+        "role", "span", "start", "status", "target", "ttfb", "wire",
     )  # fmt: skip
 
-    def __init__(self, hop: HTTPFrame, frame: Frame, start: int, wire: bool | None, *, is_send: bool = True) -> None:
+    def __init__(
+        self,
+        hop: HTTPFrame,
+        frame: Frame,
+        start: int,
+        wire: bool | None,
+        *,
+        target: Target | None = None,
+        is_send: bool = True,
+    ) -> None:
         self.hop: HTTPFrame | None = hop
+        self.target = target = target or hop.target
         self.start, self.wire, self.role = start, wire, hop.role
         self.end: int | None = None
         self.status: int | None = None
@@ -60,10 +70,10 @@ class Send:
         waited_from = before.end if before is not None else None
         self.retry_wait = max(0, start - waited_from) if waited_from is not None and self.resend_count else None
         self.span = emit.tracer().start_span(
-            hop.method if hop.method in _METHODS else "HTTP",
+            target.method if target.method in _METHODS else "HTTP",
             get_current() if wire else emit.below(hop.parent, get_current()),
             SpanKind.CLIENT,
-            _identity(hop),
+            _identity(target),
             start_time=start,
         )
         self.delay = self._take_waits(hop)
@@ -89,7 +99,7 @@ class Send:
                 retried = True
             elif isinstance(outer, BreakerFrame):
                 self.breaker_state, self.breaker_recorded = outer.state, "none"
-                outer.host = hop.host
+                outer.host = self.target.host
                 if outer.is_open and not retried:
                     outer.hold(self)
                 return
@@ -105,8 +115,8 @@ class Send:
         if version:
             self.protocol = version[5:].decode("ascii", "replace")
         attempt = nearest(AttemptFrame)
-        if attempt is not None and self.hop is not None:
-            attempt.last_status, attempt.last_host = status, self.hop.host
+        if attempt is not None:
+            attempt.last_status, attempt.last_host = status, self.target.host
 
     def received(self, response: Any, cache: CacheAnswer | None) -> None:
         """The client received this send's response, from this cache if from one."""
@@ -174,7 +184,7 @@ class Send:
         failed = self.error or (str(status) if status is not None and status >= 400 else None)
         return emit.known(
             {
-                sc.URL_HASH: None if self.hop is None else url_hash(str(self.hop.url)),
+                sc.URL_HASH: url_hash(str(self.target.url)),
                 sc.HTTP_REQUEST_ROLE: self.role,
                 sc.HTTP_REQUEST_WIRE: self.wire,
                 sc.HTTP_REQUEST_HOP_LAST: self.hop_last,
@@ -198,13 +208,13 @@ class Send:
         )
 
 
-def _identity(hop: HTTPFrame) -> dict[str, AttributeValue]:
+def _identity(target: Target) -> dict[str, AttributeValue]:
     """What a sampler may decide by: the conventions ask for these at the span's start."""
     return {
-        sc.HTTP_REQUEST_METHOD: hop.method if hop.method in _METHODS else "_OTHER",
-        sc.SERVER_ADDRESS: hop.host,
-        sc.SERVER_PORT: hop.port,
-        sc.URL_SCHEME: hop.scheme,
+        sc.HTTP_REQUEST_METHOD: target.method if target.method in _METHODS else "_OTHER",
+        sc.SERVER_ADDRESS: target.host,
+        sc.SERVER_PORT: target.port,
+        sc.URL_SCHEME: target.scheme,
     }
 
 
@@ -212,7 +222,10 @@ def begin(request: Any, hop: HTTPFrame, frame: Frame) -> Send:
     """The wire hook's part: a request goes out now. Whatever went before in this hop is not what its client gets."""
     if hop.is_open:
         settle(hop)
-    send = Send(hop, frame, time_ns(), True)
+    method, url, target = request.method, request.url, hop.target
+    if (url is not target.url and url != target.url) or method != target.method:
+        target = Target(method, url)  # a transport between sends elsewhere: the row is of where it went
+    send = Send(hop, frame, time_ns(), True, target=target)
     if hop.is_open:
         send.holds.append(hop)
         hop.sends.append(send)
@@ -274,10 +287,13 @@ def retry_after(headers: Any, status: int) -> float | None:
         wait = _seconds(text, 1.0)
         return wait if wait is not None else _until(text)
     if status == 429 and (text := headers.get("ratelimit")) is not None:
-        fields = dict(field.strip().partition("=")[::2] for field in text.split(";"))
-        if fields.get("r") == "0" and "t" in fields:
-            return _seconds(fields["t"], 1.0)
+        return max((wait for policy in text.split(",") if (wait := _reset_of(policy)) is not None), default=None)
     return None
+
+
+def _reset_of(policy: str) -> float | None:
+    fields = dict(field.strip().partition("=")[::2] for field in policy.split(";"))
+    return _seconds(fields["t"], 1.0) if fields.get("r") == "0" and "t" in fields else None
 
 
 def _seconds(text: str, unit: float) -> float | None:

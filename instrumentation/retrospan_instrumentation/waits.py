@@ -13,6 +13,7 @@ Refusals followed by a grant are polling, and one acquire, timed from the first 
 
 import weakref
 from contextvars import ContextVar
+from itertools import islice
 from time import time_ns
 
 from opentelemetry import trace
@@ -30,10 +31,12 @@ _POLLING_APART = 10 * _SECOND
 _POLLING_ALONE = 1 * _SECOND  # how long a refusal outside every frame waits for a grant to follow
 _TAKEN_WITHIN = 60 * _SECOND
 _MOST_EVENTS = 32
+_MOST_LEFT = 64  # a limiter that guards no requests leaves a wait a call: the oldest of so many are for none
 
 _alone: ContextVar[tuple["Wait", ...]] = ContextVar("retrospan-waits", default=())
-# Every wait that is neither taken nor told, and every refusal that may yet be followed by a grant: what drain() tells.
-_pending: dict[int, "Wait"] = {}
+# What drain() tells, oldest first: grants that no request has taken, refusals that a grant may yet follow.
+_granted: dict[int, "Wait"] = {}
+_refused: dict[int, "Wait"] = {}
 _polls: dict[tuple[int, str, int], "Wait"] = {}
 
 
@@ -92,7 +95,8 @@ class Wait:
             self._untold.pop()
         except IndexError:
             return
-        _pending.pop(id(self), None)
+        _granted.pop(id(self), None)
+        _refused.pop(id(self), None)
         delay = self.end - self.start
         facts: emit.Facts = {
             sc.RATE_LIMITER_NAME: self.name,
@@ -129,12 +133,12 @@ def report(limiter: int, name: str, granted: bool, start: int, max_delay_ms: int
         if poll is None:
             poll = polls[key] = Wait(name, "block", start, now, max_delay_ms)
             poll.host = poll.host or (hop.host if hop is not None else None)
-            _pending[id(poll)] = poll
+            _refused[id(poll)] = poll
         poll.end = now
         return
     if poll is not None:
         del polls[key]
-        _pending.pop(id(poll), None)
+        _refused.pop(id(poll), None)
         start = poll.start
     _leave(Wait(name, "acquire", start, now, max_delay_ms), at)
 
@@ -149,13 +153,20 @@ def _polls_of(frame: frames.Frame | None, at: frames.Frame | None) -> dict[tuple
 
 
 def _leave(wait: Wait, at: frames.Frame | None) -> None:
-    if at is not None:
+    if isinstance(at, HTTPFrame):
         at.waits.append(wait)
-        if not isinstance(at, HTTPFrame):
-            _pending[id(wait)] = wait
         return
-    _pending[id(wait)] = wait
-    _alone.set((*(w for w in _alone.get() if not w.taken), wait))
+    _granted[id(wait)] = wait
+    if at is not None:
+        left_here = at.waits
+        left_here.append(wait)
+    else:
+        left_here = [w for w in _alone.get() if not w.taken]
+        left_here.append(wait)
+    while len(left_here) > _MOST_LEFT:
+        left_here.pop(0).tell()
+    if at is None:
+        _alone.set(tuple(left_here))
 
 
 def taken_by(hop: HTTPFrame) -> list[Wait]:
@@ -191,23 +202,17 @@ def sweep() -> None:
     """Tell what nobody will take any more. Called by every hook that reports; costs nothing when there is nothing."""
     while left:
         left.popleft()()
-    if not _pending:
+    if not _granted and not _polls:
         return
     now = time_ns()
-    for wait in list(_pending.values()):
-        refused = wait.action == "block"
-        if now - wait.end > (_POLLING_ALONE if refused else _TAKEN_WITHIN) or wait.owner_is_over:
-            _expire(wait, refused)
-
-
-def _expire(wait: Wait, refused: bool) -> None:
-    if not refused:
+    for wait in list(islice(_granted.values(), _MOST_LEFT)):
+        if now - wait.end < _TAKEN_WITHIN and not wait.owner_is_over:
+            break  # the oldest come first
         wait.tell()
-        return
-    for key, poll in list(_polls.items()):
-        if poll is wait:
-            del _polls[key]
-            wait.tell()
+    for key, poll in list(islice(_polls.items(), _MOST_LEFT)):
+        if now - poll.end > _POLLING_ALONE or poll.owner_is_over:
+            _polls.pop(key, None)
+            poll.tell()
 
 
 def drain(final: bool = False) -> None:
@@ -216,9 +221,8 @@ def drain(final: bool = False) -> None:
     A refusal may yet be followed by a grant, so it is told only when nothing can follow: `final`, at the process's end.
     """
     sweep()
-    for wait in list(_pending.values()):
-        if final or wait.action != "block":
-            wait.tell()
+    for wait in [*_granted.values(), *(_refused.values() if final else ())]:
+        wait.tell()
 
 
 def head_skip(host: str, role: str | None = None) -> None:
@@ -231,4 +235,4 @@ def head_skip(host: str, role: str | None = None) -> None:
 def current_role() -> str | None:
     """The role that the program gave to what it does now."""
     role = get_value(ROLE_KEY)
-    return role if isinstance(role, str) else None
+    return role if isinstance(role, str) and role in sc.ROLES else None

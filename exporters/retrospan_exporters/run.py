@@ -1,0 +1,137 @@
+"""The run that rows belong to: its id, shared by all its processes, and its row in `run_info`.
+
+    run = Run()                     # the id of the environment, else a new one
+    run.begin(connection)           # the first process that comes owns the run
+    run.id                          # "01K9Z3NDEKTS"
+
+A run id is 12 characters of Crockford's base 32: seconds since 1970, then 25 random bits, so that ids sort by time. Child
+processes inherit it through the environment.
+"""
+
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Sequence
+from logging import getLogger
+from pathlib import PurePath
+from socket import gethostname
+from typing import Final
+
+from retrospan_instrumentation import semconv as sc
+
+from .tables import RUN_INFO, RUN_SUMMARY, SCHEMA_VERSION
+
+RUN_ID: Final = "RETROSPAN_RUN_ID"
+_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_LONGEST: Final = 128
+# Interpreter options that take the next argument as their value.
+_WITH_VALUE: Final = ("W", "X")
+
+_logger = getLogger("retrospan")
+
+
+def new_id(now: float) -> str:
+    """A run id for a run that starts at `now`, in seconds since 1970."""
+    number = int(now) << 25 | int.from_bytes(os.urandom(4), "big") >> 7
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(55, -1, -5))
+
+
+def program_name(command: Sequence[str]) -> str:
+    """Name of the program that a command line runs, never one of its arguments: of an interpreter, its script or module."""
+    name = PurePath(command[0]).name if command else ""
+    if not name.startswith(("python", "pypy")):
+        return name
+    arguments = iter(command[1:])
+    for argument in arguments:
+        if not argument.startswith("-") or argument == "-":
+            return PurePath(argument).name if argument != "-" else name
+        letters = "" if argument.startswith("--") else argument[1:]
+        for position, letter in enumerate(letters, 1):
+            if letter == "m":
+                return letters[position:] or next(arguments, name)
+            if letter == "c":
+                return name
+            if letter in _WITH_VALUE:
+                if not letters[position:]:
+                    next(arguments, None)
+                break
+    return name
+
+
+class Run:
+    """One run, in one record."""
+
+    def __init__(self, run_id: str | None = None, command: Sequence[str] | None = None) -> None:
+        """Take the given id, else the environment's, else a new one; `command` is this process's unless given."""
+        self.started_at = time.time()
+        self.id = _text(run_id or os.environ.get(RUN_ID) or new_id(self.started_at))
+        self.command = _text(program_name(sys.orig_argv if command is None else command))
+        self.sampler: str | None = None
+        self._begun = False
+        self._owner: int | None = None
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether the run ends with this process."""
+        return self._owner == os.getpid()
+
+    def begin(self, connection: sqlite3.Connection) -> None:
+        """Enter the run in a record, in the caller's transaction. An id that is complete there goes on as ID.2, once."""
+        if not self._begun:
+            self._go_on_as(_unfinished(connection, self.id))
+        row = {
+            "run_id": self.id,
+            "started_at": self.started_at,
+            "owner_process_id": os.getpid(),
+            "command": self.command,
+            "host_name": gethostname(),
+            "schema_version": SCHEMA_VERSION,
+            "sampler": self.sampler,
+        }
+        connection.execute(
+            f"INSERT OR IGNORE INTO {RUN_INFO.name} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
+            tuple(row.values()),
+        )
+        owner = connection.execute(
+            f"SELECT owner_process_id, host_name FROM {RUN_INFO.name} WHERE run_id = ?", (self.id,)
+        ).fetchone()
+        # By the row, not by who inserted it: a program that replaced itself by exec is the same process.
+        self._owner = os.getpid() if owner == (os.getpid(), row["host_name"]) else None
+
+    def note(self, connection: sqlite3.Connection) -> None:
+        """Enter the layers that have been entered, and a sampler that thins, beside what other processes noted."""
+        hooks = sys.modules.get("retrospan_instrumentation.hooks")
+        entered = set() if hooks is None else hooks.layers & set(sc.LAYERS)
+        if not entered and self.sampler is None:
+            return
+        row = connection.execute(f"SELECT layers, sampler FROM {RUN_INFO.name} WHERE run_id = ?", (self.id,)).fetchone()
+        if row is None:
+            return
+        noted = set(filter(None, (row[0] or "").split(",")))
+        if entered <= noted and self.sampler in (None, row[1]):
+            return
+        layers = ",".join(layer for layer in sc.LAYERS if layer in noted | entered)
+        connection.execute(
+            f"UPDATE {RUN_INFO.name} SET layers = ?, sampler = ifnull(?, sampler) WHERE run_id = ?",
+            (layers or None, self.sampler, self.id),
+        )
+
+    def _go_on_as(self, run_id: str) -> None:
+        if run_id != self.id:
+            _logger.warning("Run %s is complete in this record already; this one is recorded as %s.", self.id, run_id)
+        self.id = os.environ[RUN_ID] = run_id
+        self._begun = True
+
+
+def _unfinished(connection: sqlite3.Connection, run_id: str) -> str:
+    finished = f"SELECT 1 FROM {RUN_SUMMARY.name} WHERE run_id = ?"
+    candidate, number = run_id, 1
+    while connection.execute(finished, (candidate,)).fetchone() is not None:
+        number += 1
+        candidate = f"{run_id}.{number}"
+    return candidate
+
+
+def _text(value: str) -> str:
+    return value[:_LONGEST].encode(errors="replace").decode()

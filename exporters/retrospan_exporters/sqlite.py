@@ -1,0 +1,219 @@
+"""The exporter that writes the record: finished spans into the tables of one SQLite file.
+
+    provider.add_span_processor(RecorderSpanProcessor(SQLiteSpanExporter("telemetry.sqlite")))
+
+It makes rows of a batch and writes them in one transaction, with the id ranges of its run. Nothing is opened before the first
+batch, or `start`. When the file cannot be written, one line says why and what to do; the rows wait, up to a bound, and are
+written when it heals; what finds no room is counted in `dropped`. When to export is the processor's business; another one
+than ours works, too, but cannot give its promises.
+"""
+
+import os
+import sqlite3
+import time
+from _thread import LockType, allocate_lock
+from collections.abc import Sequence
+from logging import getLogger
+from typing import Final
+
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from . import lifecycle
+from .database import PATIENCE_SECONDS, Database, Refused, advice, is_busy
+from .projection import Projection, Rows, insert
+from .run import Run
+from .tables import EVENT_TABLES, RUN_RANGES
+
+DB: Final = "RETROSPAN_DB"
+DEFAULT_DB: Final = "telemetry.sqlite"
+_MOST_WAITING: Final = 65_536
+_FIRST_RETRY: Final = 0.25
+_LAST_RETRY: Final = 5.0
+_FORK_PATIENCE: Final = 0.5
+_START_PATIENCE: Final = 0.5
+_INSERT: Final = {table.name: insert(table) for table in EVENT_TABLES}
+_RANGE: Final = (
+    f"INSERT INTO {RUN_RANGES.name} (run_id, table_name, first_id, last_id) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (run_id, table_name) DO UPDATE SET last_id = max(last_id, excluded.last_id)"
+)
+
+_logger = getLogger("retrospan")
+
+
+class SQLiteSpanExporter(SpanExporter):
+    """Writes spans into a record; safe to call from any thread.
+
+    `written` counts the rows of each table.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None, run_id: str | None = None) -> None:
+        """The record at `path`, else RETROSPAN_DB, else telemetry.sqlite; of run `run_id`, else RETROSPAN_RUN_ID, else new."""
+        self.run = Run(run_id)
+        self.written = dict.fromkeys(_INSERT, 0)
+        self.has_own_processor = False
+        self._database = Database(path or os.environ.get(DB) or DEFAULT_DB)
+        self._projection = Projection(self.run.id)
+        self._begun = 0
+        self._afresh()
+        lifecycle.survive_forks(self)
+
+    def _afresh(self) -> None:
+        self._lock: LockType = allocate_lock()
+        self._dropped = self._projection.unreadable = 0
+        self._waiting: Rows = {name: [] for name in _INSERT}
+        self._trouble: str | None = None
+        self._retry_seconds, self._retry_at = _FIRST_RETRY, 0.0
+        self._told_of_processor = False
+
+    @property
+    def path(self) -> str:
+        """Absolute path of the record."""
+        return self._database.path
+
+    @property
+    def waiting(self) -> int:
+        """Rows that could not be written yet."""
+        return sum(map(len, self._waiting.values()))
+
+    @property
+    def dropped(self) -> int:
+        """Rows that found no room, or that could not be made or written at all."""
+        return self._dropped + self._projection.unreadable
+
+    def start(self) -> bool:
+        """Open the record and enter the run, so that it shows while it lives; whether that went well, within a second."""
+        with self._lock:
+            return self._write(_START_PATIENCE)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Write the rows of these spans, after those that wait; FAILURE when they wait now themselves, or were dropped."""
+        if not (self.has_own_processor or self._told_of_processor):
+            self._told_of_processor = True
+            _logger.warning(
+                "%s is written by another span processor than RecorderSpanProcessor: spans that it still holds are lost"
+                " when the process is killed, or ends by a signal or os._exit.",
+                self.path,
+            )
+        with self._lock:
+            is_well = self._trouble is None
+            self._keep(self._projection.rows(spans, os.getpid()))
+            if is_well or time.monotonic() >= self._retry_at:
+                is_well = self._write()
+        return SpanExportResult.SUCCESS if is_well else SpanExportResult.FAILURE
+
+    def retry(self) -> bool:
+        """Write what waits, now; whether nothing waits any more."""
+        with self._lock:
+            return self._write()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Write what waits."""
+        return self.retry()
+
+    def shutdown(self) -> None:
+        """Write what waits, and close the file."""
+        self.retry()
+        self.release()
+
+    def release(self) -> None:
+        """Close the file; the next batch opens it again."""
+        with self._lock:
+            self._release()
+
+    def before_fork(self) -> None:
+        """No connection is open while the process forks: the child's use of it would lose the parent's rows."""
+        self._holds_fork = self._lock.acquire(timeout=_FORK_PATIENCE)
+        if self._holds_fork:
+            self._release()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        if self._holds_fork:
+            self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """What waits is the parent's to write."""
+        self._database.forget()
+        self.written = dict.fromkeys(_INSERT, 0)
+        self._afresh()
+
+    def _keep(self, rows: Rows) -> None:
+        """While there is trouble, the bound is kept by letting the newest go: what led to the trouble stays."""
+        for name, made in rows.items():
+            kept = made if self._trouble is None else made[: max(0, _MOST_WAITING - self.waiting)]
+            self._waiting[name] += kept
+            self._dropped += len(made) - len(kept)
+
+    def _write(self, patience: float = PATIENCE_SECONDS) -> bool:
+        suppressed = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+        try:
+            with self._database.transaction(patience) as connection:
+                self._begin(connection)
+                for name, rows in self._waiting.items():
+                    if rows:
+                        self._insert(connection, name, rows)
+                self.run.note(connection)
+        except Exception as error:
+            if not _lies_in_the_file(error):
+                return self._give_up(error)
+            if patience < PATIENCE_SECONDS and is_busy(error):
+                return False  # others are starting, too: the first batch waits longer, and tells
+            return self._fail(error)
+        finally:
+            detach(suppressed)
+        self._begun = self._database.openings
+        for name, rows in self._waiting.items():
+            self.written[name] += len(rows)
+            rows.clear()
+        if self._trouble is not None:
+            _logger.warning("%s is written again; %d rows had to be dropped.", self.path, self.dropped)
+        self._trouble, self._retry_seconds = None, _FIRST_RETRY
+        return True
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Enter the run in a file that was opened just now; rows made before its id was settled take that id."""
+        if self._begun == self._database.openings:
+            return
+        self.run.begin(connection)
+        if self._projection.run_id != self.run.id:
+            self._projection.run_id = self.run.id
+            for rows in self._waiting.values():
+                rows[:] = [(self.run.id, *row[1:]) for row in rows]
+
+    def _insert(self, connection: sqlite3.Connection, name: str, rows: list[tuple[object, ...]]) -> None:
+        connection.executemany(_INSERT[name], rows)
+        (last,) = connection.execute("SELECT last_insert_rowid()").fetchone()
+        connection.execute(_RANGE, (self.run.id, name, last - len(rows) + 1, last))
+
+    def _fail(self, error: Exception) -> bool:
+        """Keep the rows and try again later; say so once a trouble."""
+        what = advice(error)
+        if what != self._trouble:
+            _logger.error("%s cannot be written: %s. Up to %d rows wait for that.", self.path, what, _MOST_WAITING)
+        self._trouble = what
+        self._retry_at = time.monotonic() + self._retry_seconds
+        self._retry_seconds = min(2 * self._retry_seconds, _LAST_RETRY)
+        return False
+
+    def _give_up(self, error: Exception) -> bool:
+        """These rows will never be taken: let go of them, so that later ones are."""
+        _logger.error("%s does not take %d rows (%s); they are dropped.", self.path, self.waiting, type(error).__name__)
+        self._dropped += self.waiting
+        for rows in self._waiting.values():
+            rows.clear()
+        return False
+
+    def _release(self) -> None:
+        try:
+            self._database.release()
+        except (sqlite3.Error, OSError) as error:
+            self._fail(error)
+
+
+def _lies_in_the_file(error: Exception) -> bool:
+    """Whether it may heal; whatever else is raised lies in the rows themselves."""
+    # A damaged file, or one that is no database, is told by the plain base class.
+    passing = (sqlite3.OperationalError, sqlite3.InternalError, OSError, Refused)
+    return isinstance(error, passing) or type(error) is sqlite3.DatabaseError

@@ -1,0 +1,159 @@
+"""Set up recording: from code, and for the zero-code start, which builds on the same parts.
+
+    recorder = retrospan.configure(db="telemetry.sqlite")
+    ...
+    recorder.flush()
+    recorder.stats().written["http_events"]
+    recorder.shutdown()                 # or leave it to the end of the process
+
+Beside any tracer provider, processor or exporter that the program has: it gets one more processor, ours.
+"""
+
+import logging
+import os
+import time
+from _thread import start_new_thread
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from retrospan_exporters import lifecycle
+from retrospan_exporters.processor import RecorderSpanProcessor
+from retrospan_exporters.sqlite import SQLiteSpanExporter
+from retrospan_instrumentation import semconv
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+
+_logger: Final = logging.getLogger("retrospan")
+_recorders: Final[dict[str, "Recorder"]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What this process has recorded: rows written by table, rows and spans dropped, spans that wait in the queue."""
+
+    run_id: str
+    written: Mapping[str, int]
+    dropped: int
+    queued: int
+
+
+class Recorder:
+    """The handle of a recording."""
+
+    def __init__(self, processor: RecorderSpanProcessor, exporter: SQLiteSpanExporter, instruments: bool) -> None:
+        self._processor, self._exporter, self._instruments = processor, exporter, instruments
+
+    @property
+    def path(self) -> str:
+        """Absolute path of the record."""
+        return self._exporter.path
+
+    @property
+    def run_id(self) -> str:
+        """The run that rows are written for."""
+        return self._exporter.run.id
+
+    def flush(self, timeout: float = 1.0) -> bool:
+        """Write every span that has ended, within `timeout` seconds; whether all are written."""
+        return self._processor.force_flush(int(timeout * 1000))
+
+    def stats(self) -> Stats:
+        """What has been recorded so far."""
+        return Stats(
+            self.run_id,
+            dict(self._exporter.written),
+            self._exporter.dropped + self._processor.dropped,
+            self._processor.queued,
+        )
+
+    def shutdown(self) -> None:
+        """Write what is left, sum the run up, take the hooks off again. A second call does nothing."""
+        if _recorders.pop(self.path, None) is None:
+            return
+        self._processor.stop()
+        if self._instruments and not _recorders:
+            from retrospan_instrumentation import uninstrument_all
+
+            uninstrument_all()
+
+
+def configure(
+    db: str | os.PathLike[str] | None = None,
+    run_id: str | None = None,
+    *,
+    tracer_provider: "TracerProvider | None" = None,
+    meter_provider: "MeterProvider | None" = None,
+    instrument: bool = True,
+    signals: bool = True,
+    wrap_process: bool = False,
+) -> Recorder:
+    """Record this process from now on, into `db` (default: RETROSPAN_DB, else telemetry.sqlite), as run `run_id`.
+
+    Spans of `tracer_provider`, by default the global one, are recorded; where there is none yet, one is made and set. With
+    `instrument` false the hooks are left to the program. `signals` sets a handler for SIGTERM and SIGHUP where the default
+    stands, so that what has ended is written first; `wrap_process` also wraps what else ends a process (os._exit, exec, a
+    signal set back to its default). Asked again for the same file, it returns the same recorder.
+
+    Raises TypeError when the program's tracer provider takes no span processors.
+    """
+    exporter = SQLiteSpanExporter(db, run_id)
+    known = _recorders.get(exporter.path)
+    if known is not None:
+        return known
+    provider = _provider(tracer_provider, exporter.run.id)
+    processor = recording_processor(exporter)
+    provider.add_span_processor(processor)
+    if signals:
+        lifecycle.handle_signals()
+    if wrap_process:
+        lifecycle.wrap_exits()
+    if instrument:
+        from retrospan_instrumentation import instrument_all
+
+        instrument_all(tracer_provider=provider, meter_provider=meter_provider)
+    recorder = _recorders[exporter.path] = Recorder(processor, exporter, instrument)
+    return recorder
+
+
+def recording_processor(exporter: SQLiteSpanExporter) -> RecorderSpanProcessor:
+    """Our processor round an exporter of ours; it sums the run up when the process that began it ends."""
+
+    def sum_up() -> None:
+        from retrospan.record import RecordError
+        from retrospan.summary import summarize
+
+        try:
+            summarize(exporter.path, exporter.run.id, exporter.dropped + processor.dropped, time.time())
+        except RecordError:
+            # What stands in the way was told when rows could not be written.
+            _logger.warning("Run %s has no summary; `retrospan summarize` writes it.", exporter.run.id)
+
+    processor = RecorderSpanProcessor(exporter, on_close=sum_up)
+    # The run shows from its start on, and nobody waits for the disk.
+    start_new_thread(exporter.start, ())
+    return processor
+
+
+def resource_attributes(run_id: str) -> dict[str, str]:
+    """What the resource of every span says of its run."""
+    return {semconv.RETROSPAN_RUN_ID: run_id}
+
+
+def _provider(given: "TracerProvider | None", run_id: str) -> Any:
+    from opentelemetry import trace
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+
+    provider: Any = given or trace.get_tracer_provider()
+    if hasattr(provider, "add_span_processor"):
+        return provider
+    if given is None and isinstance(provider, trace.ProxyTracerProvider):
+        made = TracerProvider(resource=Resource.create(resource_attributes(run_id)))
+        trace.set_tracer_provider(made)
+        return made
+    raise TypeError(
+        f"{type(provider).__name__} takes no span processors: give configure() an SDK TracerProvider as tracer_provider"
+    )
