@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint test-long lock clean
+.PHONY: demo test lint test-long bench-hot docs lock clean
 
 demo: $(READY)
 	$(BIN)/python examples/downloader/demo.py
@@ -13,6 +13,12 @@ test: lint
 
 test-long: $(READY)
 	$(BIN)/python -m pytest
+
+bench-hot: $(READY)
+	$(BIN)/python benchmarks/hot_path.py
+
+docs: $(READY)
+	$(BIN)/python docs/generate.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
