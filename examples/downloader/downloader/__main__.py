@@ -1,0 +1,5 @@
+"""`python -m downloader`."""
+
+from .cli import main
+
+raise SystemExit(main())
