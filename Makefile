@@ -3,13 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint test-long bench-hot docs lock clean
+.PHONY: demo test lint test-debian test-long bench-hot docs lock clean
 
 demo: $(READY)
 	$(BIN)/python examples/downloader/demo.py
 
 test: lint
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long and not debian"
+
+test-debian: $(READY)
+	$(BIN)/python -m pytest -m debian
 
 test-long: $(READY)
 	$(BIN)/python -m pytest

@@ -102,10 +102,10 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
 
-    def release(self) -> None:
+    def release(self, patience: float = PATIENCE_SECONDS) -> None:
         """Close the file; the next transaction opens it again. Before a fork this must have happened."""
         if self._connection is not None:
-            with self._alone(PATIENCE_SECONDS):
+            with self._alone(patience):
                 self._close()
 
     def forget(self) -> None:
@@ -177,11 +177,9 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 
 def _open(path: str, patience: float) -> sqlite3.Connection:
-    try:
-        # Only if it is not there: closing any descriptor of a database drops the locks that this process has on it.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    except FileExistsError:
-        pass
+    # Only if it is not there: closing any descriptor of a database drops the locks that this process has on it.
+    if _identity(path) is None:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     connection = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
     try:
         _prepare(connection)
@@ -208,7 +206,10 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 
 def _stamps(connection: sqlite3.Connection) -> tuple[int, int]:
-    return tuple(connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))  # type: ignore[return-value]
+    (application,), (version,) = (
+        connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
+    )
+    return application, version
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

@@ -58,13 +58,20 @@ def recorders() -> list[Recorder]:
     return [recorder for known in _recorders if (recorder := known()) is not None]
 
 
+def forking() -> list[Forking]:
+    """The parts that are told of forks, and alive."""
+    return [part for known in _forking if (part := known()) is not None]
+
+
 def survive_forks(part: Forking) -> None:
     """Tell the part of every fork of this process."""
     global _forking, _watches_forks
     _forking = (*(known for known in _forking if known() is not None), weakref.ref(part))
     if not _watches_forks and hasattr(os, "register_at_fork"):
         _watches_forks = True
-        os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+        os.register_at_fork(
+            before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+        )
 
 
 def drain_waits(final: bool = False) -> None:
@@ -105,8 +112,28 @@ def _guarded(act: Callable[[], object]) -> None:
         _logger.error("The recorder failed with %s while the process was to end or to fork.", type(error).__name__)
 
 
+def _at_exit() -> None:
+    was_interrupted = _was_interrupted()
+    end()
+    if was_interrupted:
+        # Python dies of SIGINT, as it should, only if no source text was run since; importing dataclasses runs some.
+        try:
+            exec("raise KeyboardInterrupt")
+        except KeyboardInterrupt:
+            pass
+
+
+def _was_interrupted() -> bool:
+    """Whether the program itself was ended by Ctrl-C, and not only a statement in an interactive console of its."""
+    traceback = getattr(sys, "last_traceback", None)
+    if traceback is None or getattr(sys, "last_type", None) is not KeyboardInterrupt:
+        return False
+    outermost = traceback.tb_frame  # of a script, or of `python -m`
+    return outermost.f_back is None and outermost.f_code.co_name in ("<module>", "_run_module_as_main")
+
+
 # Whoever comes first runs last: exit handlers of the program and of the SDK's provider may still end spans.
-atexit.register(end)
+atexit.register(_at_exit)
 
 
 # -- forks ------------------------------------------------------------------------------------------------------------
@@ -130,10 +157,8 @@ def _after_fork_in_child() -> None:
 
 
 def _each_forking(what: str) -> None:
-    for known in _forking:
-        part = known()
-        if part is not None:
-            _guarded(getattr(part, what))
+    for part in forking():
+        _guarded(getattr(part, what))
 
 
 # -- signals ----------------------------------------------------------------------------------------------------------
@@ -199,7 +224,7 @@ def _before(act: Callable[[], None], ending: Callable[..., Any]) -> Callable[...
 
 
 def _set_signal(signalnum: Any, handler: Any) -> Any:
-    ours = signalnum in _ENDING and handler in (signal.SIG_DFL, None) and handler is not None
+    ours = signalnum in _ENDING and handler == signal.SIG_DFL
     return _shown(_signal(signalnum, _on_signal if ours else handler))
 
 

@@ -11,7 +11,7 @@ end is in `lifecycle`.
 
 import os
 import time
-from _thread import allocate_lock, start_new_thread
+from _thread import LockType, allocate_lock, start_new_thread
 from collections import deque
 from collections.abc import Callable, Sequence
 from logging import getLogger
@@ -72,6 +72,7 @@ class RecorderSpanProcessor(SpanProcessor):
         self.dropped = 0
         self.last_flush: float | None = None
         self._is_armed = False  # a round of the worker is on its way
+        self._is_busy = False  # ... and under way
         self._has_worker = False
         self._is_closing = False
         # The worker sleeps at the first lock without a timeout, and at the second for the flush interval, unless hurried.
@@ -122,6 +123,7 @@ class RecorderSpanProcessor(SpanProcessor):
             self._round()
 
     def _round(self) -> None:
+        self._is_busy = True
         self._is_armed = False  # before the look at the queue: whoever appends after it arms again
         asked = self._asked
         try:
@@ -134,6 +136,7 @@ class RecorderSpanProcessor(SpanProcessor):
             _logger.error("The recorder failed with %s and goes on. Please report this.", type(error).__name__)
         self.last_flush = time.time()
         self._served = asked
+        self._is_busy = False
 
     def _export(self, count: int) -> None:
         queue = self._queue
@@ -144,6 +147,7 @@ class RecorderSpanProcessor(SpanProcessor):
 
     def _close(self) -> None:
         self._is_closing = False
+        self._exporter.retry()  # the layers that were entered since the last batch
         self._exporter.release()
         on_close = self._on_close
         if on_close is not None and self._exporter.run.is_mine:
@@ -159,7 +163,9 @@ class RecorderSpanProcessor(SpanProcessor):
 
     def flush(self, timeout: float) -> bool:
         """Have everything written that has ended by now; whether it was, within so many seconds."""
-        if not (self._queue or self._asked > self._served or self._is_armed or self._is_closing or self._exporter.waiting):
+        if self._is_over:
+            return not self._exporter.waiting
+        if not (self._queue or self._is_armed or self._is_busy or self._is_closing or self._exporter.waiting):
             return True
         self._asked += 1
         number = self._asked
@@ -212,15 +218,11 @@ class RecorderSpanProcessor(SpanProcessor):
         self._afresh()
 
 
-def _open(lock: "_Lock") -> None:
+def _open(lock: LockType) -> None:
     try:
         lock.release()
     except RuntimeError:
         pass  # it is open already: two threads came at once
-
-
-class _Lock(Protocol):
-    def release(self) -> None: ...
 
 
 def _flush_seconds() -> float:

@@ -14,7 +14,7 @@ row as Python has it.
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from math import isfinite
 from typing import Any, Final
 
@@ -142,9 +142,9 @@ class Projection:
         if _has_events(span):
             for event in span.events:
                 if event.name == sc.RATE_LIMITER_ACQUIRE:
-                    get = dict(event.attributes or {}).get
-                    host = get(sc.SERVER_ADDRESS, "")
-                    row = _rate(get, self.run_id, _seconds(event.timestamp), ids, host, action="acquire")
+                    told = dict(event.attributes or {})
+                    host = told.get(sc.SERVER_ADDRESS, "")
+                    row = _rate(told.get, self.run_id, _seconds(event.timestamp), ids, host, action="acquire")
                     rows["rate_events"].append(row)
 
 
@@ -202,8 +202,11 @@ def _foreign_host(attributes: Mapping[str, Any], url: str | None) -> str:
     """The host that another instrumentation names; never what may stand beside it in an authority."""
     for name in (sc.SERVER_ADDRESS, sc.OLD_NET_PEER_NAME, sc.OLD_HTTP_HOST):
         named = attributes.get(name)
-        if isinstance(named, str) and named and (host := host_of(f"http://{named}" if "://" not in named else named)):
-            return host
+        if isinstance(named, str) and named:
+            is_ipv6 = named.count(":") > 1 and "[" not in named and "@" not in named
+            host = host_of(named if "://" in named else f"http://[{named}]" if is_ipv6 else f"http://{named}")
+            if host is not None:
+                return host
     return (host_of(url) if url is not None else None) or ""
 
 

@@ -65,7 +65,9 @@ class Run:
     def __init__(self, run_id: str | None = None, command: Sequence[str] | None = None) -> None:
         """Take the given id, else the environment's, else a new one; `command` is this process's unless given."""
         self.started_at = time.time()
-        self.id = _text(run_id or os.environ.get(RUN_ID) or new_id(self.started_at))
+        given = run_id or os.environ.get(RUN_ID)
+        self.is_new = not given
+        self.id = _text(given or new_id(self.started_at))
         self.command = _text(program_name(sys.orig_argv if command is None else command))
         self.sampler: str | None = None
         self._begun = False

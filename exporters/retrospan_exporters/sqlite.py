@@ -120,13 +120,13 @@ class SQLiteSpanExporter(SpanExporter):
     def release(self) -> None:
         """Close the file; the next batch opens it again."""
         with self._lock:
-            self._release()
+            self._release(PATIENCE_SECONDS)
 
     def before_fork(self) -> None:
         """No connection is open while the process forks: the child's use of it would lose the parent's rows."""
         self._holds_fork = self._lock.acquire(timeout=_FORK_PATIENCE)
         if self._holds_fork:
-            self._release()
+            self._release(_FORK_PATIENCE)
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
@@ -205,9 +205,9 @@ class SQLiteSpanExporter(SpanExporter):
             rows.clear()
         return False
 
-    def _release(self) -> None:
+    def _release(self, patience: float) -> None:
         try:
-            self._database.release()
+            self._database.release(patience)
         except (sqlite3.Error, OSError) as error:
             self._fail(error)
 

@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Callable
 from contextvars import ContextVar
+from enum import Enum
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
@@ -25,7 +26,7 @@ from opentelemetry.context import Context, attach, get_current, set_value
 from opentelemetry.trace import Span, SpanKind
 from opentelemetry.util.types import AttributeValue
 
-from . import emit, frames, waits
+from . import emit, frames, mapping, waits
 from . import semconv as sc
 from .frames import AttemptFrame, Frame, ResolutionFrame
 from .hooks import fault, layers
@@ -33,6 +34,7 @@ from .sends import is_retryable
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Self = TypeVar("_Self", bound="_Scope")
+_MOST_POLICIES = 8  # retry policies around each other
 _CODE = re.compile(r"[A-Za-z0-9_.:+-]{1,64}")
 _last_resolution: ContextVar[tuple[str | None, str | None]] = ContextVar(
     "retrospan-last-resolution", default=(None, None)
@@ -43,13 +45,35 @@ def code(reason: object) -> str | None:
     """A reason as it may be recorded: a short code as it stands, anything longer or freer as "other"."""
     if reason is None:
         return None
-    text = str(reason)
-    return text if _CODE.fullmatch(text) and "://" not in text else "other"
+    said = word(reason)
+    return said if said is not None and _CODE.fullmatch(said) and "://" not in said else "other"
 
 
 def text(value: object) -> str | None:
-    """An id as it is recorded: a string, None kept."""
-    return None if value is None else str(value)
+    """An id or a path as it is recorded: a string, None kept."""
+    if value is None:
+        return None
+    try:
+        return os.fsdecode(value) if isinstance(value, (os.PathLike, bytes)) else str(value)
+    except Exception as error:  # of the program's own object
+        fault(error)
+        return None
+
+
+def word(value: object) -> str | None:
+    """One of a few words, which may come as an Enum's member."""
+    return text(value.value if isinstance(value, Enum) else value)
+
+
+def whole(value: object) -> int | None:
+    """A whole number, else None."""
+    return int(value) if isinstance(value, int) else None
+
+
+def host_named(value: object) -> str | None:
+    """A host as it is recorded; of a URL nothing else."""
+    said = text(value)
+    return mapping.label_of(said) if said else None
 
 
 class _Scope:
@@ -146,8 +170,10 @@ class _SpanScope(_Scope):
             self._frame.close()
         elif self._before is not None:
             attach(self._before)
-        self._span.set_attributes(emit.known(self._facts(error)))
-        self._span.end()
+        try:
+            self._span.set_attributes(emit.known(self._facts(error)))
+        finally:
+            self._span.end()
 
 
 class resolution(_SpanScope):
@@ -179,7 +205,7 @@ class attempt(_SpanScope):
     _name = sc.SPAN_FALLBACK_ATTEMPT
 
     def __init__(self, tier: object, source: object, host: object = None) -> None:
-        self._tier, self._source, self._host = text(tier), text(source), text(host)
+        self._tier, self._source, self._host = word(tier), word(source), host_named(host)
         self._outcome: tuple[str, str | None, int | None] | None = None
 
     def outcome(self, outcome: str, reason: object = None, status: int | None = None, host: object = None) -> None:
@@ -187,9 +213,9 @@ class attempt(_SpanScope):
 
         `reason` is a short code; free text is recorded as "other". Another outcome than these is recorded as error.
         """
-        known = outcome if outcome in sc.OUTCOMES else "error"
-        self._outcome = known, code(reason), status
-        self._host = text(host) or self._host
+        said = word(outcome)
+        self._outcome = said if said in sc.OUTCOMES else "error", code(reason), whole(status)
+        self._host = host_named(host) or self._host
 
     def _for_call(self, arguments: dict[str, Any]) -> "attempt":
         return attempt(self._tier, self._source, self._host)
@@ -240,12 +266,12 @@ class download(_SpanScope):
         self._said = {
             sc.DOWNLOAD_OUTCOME: "stored",
             sc.DOWNLOAD_SHA256: text(sha256),
-            sc.DOWNLOAD_FINAL_PATH: os.fspath(final_path) if isinstance(final_path, os.PathLike) else text(final_path),
-            sc.DOWNLOAD_CONTENT_LENGTH: content_length,
+            sc.DOWNLOAD_FINAL_PATH: text(final_path),
+            sc.DOWNLOAD_CONTENT_LENGTH: whole(content_length),
             sc.DOWNLOAD_CONTENT_TYPE: text(content_type),
-            sc.DOWNLOAD_DEDUPE_ACTION: text(dedupe_action),
-            sc.FALLBACK_SOURCE: text(source),
-            sc.SERVER_ADDRESS: text(host),
+            sc.DOWNLOAD_DEDUPE_ACTION: action if (action := word(dedupe_action)) in sc.DEDUPE_ACTIONS else "none",
+            sc.FALLBACK_SOURCE: word(source),
+            sc.SERVER_ADDRESS: host_named(host),
         }
         if self._attempt is not None:
             self._attempt.stored = True
@@ -255,8 +281,8 @@ class download(_SpanScope):
         self._said = {
             sc.DOWNLOAD_OUTCOME: "failed",
             sc.DOWNLOAD_REASON: code(reason),
-            sc.FALLBACK_SOURCE: text(source),
-            sc.SERVER_ADDRESS: text(host),
+            sc.FALLBACK_SOURCE: word(source),
+            sc.SERVER_ADDRESS: host_named(host),
         }
 
     def identify(self, artifact_id: object, work_id: object) -> None:
@@ -308,7 +334,7 @@ def head_skip(host: str, role: str | None = None) -> None:
     """Say that a limiter was deliberately not asked, because the request is a HEAD: one `rate_events` row."""
     try:
         layers.add("limiter")
-        waits.head_skip(host, role or waits.current_role())
+        waits.head_skip(host_named(host), role or waits.current_role())
     except Exception as error:
         fault(error)
 
@@ -321,26 +347,26 @@ def ids_of(frame: Frame | None) -> tuple[str | None, str | None]:
 
 def _judged(error: BaseException | None, frame: AttemptFrame | None) -> tuple[str, str | None, int | None]:
     """(outcome, reason, status) of an attempt that was left without a word."""
-    if error is None:
-        if frame is not None and frame.stored:
-            return "success", None, None
-        status = frame.last_status if frame is not None else None
-        return (
-            (_by_status(status) or "no_pdf"),
-            (f"http_{status}" if status is not None and status >= 400 else None),
-            status,
-        )
-    error = _cause(error)
+    if error is None and frame is not None and frame.stored:
+        return "success", None, None
+    cause = None if error is None else _cause(error)
+    if cause is not None:
+        return _judged_by(cause)
+    status = frame.last_status if frame is not None else None
+    if outcome := _by_status(status):
+        return outcome, f"http_{status}", status
+    return ("no_pdf", None, status) if error is None else ("error", type(error).__name__, None)
+
+
+def _judged_by(error: BaseException) -> tuple[str, str | None, int | None]:
     name = type(error).__name__
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, TimeoutError) or kinds & {"TimeoutException", "Timeout"}:
         return "timeout", name, None
     status = getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(status, int) and (outcome := _by_status(status)) is not None:
+    if isinstance(status, int) and (outcome := _by_status(status)):
         return outcome, f"http_{status}", status
-    if kinds & {"TransportError", "ConnectionError"}:
-        return "retryable", name, None
-    return "error", name, None
+    return ("retryable" if kinds & {"TransportError", "ConnectionError"} else "error"), name, None
 
 
 def _by_status(status: int | None) -> str | None:
@@ -349,10 +375,15 @@ def _by_status(status: int | None) -> str | None:
     return "retryable" if is_retryable(status) else "nonretryable"
 
 
-def _cause(error: BaseException) -> BaseException:
-    """What a retry policy gave up on, not that it gave up."""
-    last = getattr(error, "last_attempt", None)
-    try:
-        return (last.exception() if last is not None else None) or error
-    except Exception:
-        return error
+def _cause(error: BaseException) -> BaseException | None:
+    """What a retry policy gave up on, not that it gave up; None when that was a result."""
+    cause: BaseException | None = error
+    for _ in range(_MOST_POLICIES):
+        last = getattr(cause, "last_attempt", None)
+        if last is None:
+            break
+        try:
+            cause = last.exception(timeout=0)
+        except Exception:
+            break
+    return cause

@@ -15,12 +15,15 @@ import copy
 import inspect
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from time import time_ns
 from types import ModuleType, TracebackType
 from typing import Any
-from urllib.parse import urlsplit
+
+import wrapt
+from opentelemetry.context import Context, attach, detach, get_current
 
 from . import api, emit, frames
 from . import semconv as sc
@@ -64,21 +67,23 @@ class FallbackInstrumentor(LibraryInstrumentor):
         if not inspect.isclass(orchestrator):
             return False
         found = False
-        for name, method in list(vars(orchestrator).items()):
-            if name.startswith("resolve") and {"context", "adapters"} <= _parameters(method):
+        for owner in orchestrator.__mro__:
+            for name, method in list(vars(owner).items()):
                 asynchronous = inspect.iscoroutinefunction(method)
-                self.patch(orchestrator, name, self._resolve_async if asynchronous else self._resolve)
-                found = True
-        if "_health_gate" in vars(orchestrator):
-            self.wrap(orchestrator, "_health_gate", _Gate)
+                if name.startswith("resolve") and {"context", "adapters"} <= _parameters(method):
+                    self.patch(owner, name, self._resolve_async if asynchronous else self._resolve)
+                    found = True
+                elif name == "_health_gate" and inspect.isroutine(method):
+                    self.wrap(owner, name, partial(_enter_gate, method), asynchronous=asynchronous)
         return found
 
     def _hook_download(self, module: ModuleType, path: str) -> bool:
         *owners, name = path.split(".")
         owner = _walk(module, owners)
-        function = vars(owner).get(name) if owner is not None else None
-        if not inspect.isroutine(function):
+        placed = vars(owner).get(name) if owner is not None else None
+        if not inspect.isroutine(placed):
             return False
+        function = getattr(placed, "__func__", placed)  # of a class or static method
 
         def enter(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             return _Storing(_arguments(function, instance, args, kwargs))
@@ -103,6 +108,17 @@ class FallbackInstrumentor(LibraryInstrumentor):
             return await wrapped(*call.args, **call.kwargs)
 
 
+class _Adapter(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # not every release can be subscripted
+    """An adapter whose calls are attempts; in all else the program's own, also where it is pickled for another process."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _itself, (self.__wrapped__,)
+
+
+def _itself(adapter: Any) -> Any:
+    return adapter
+
+
 class _Resolving:
     """One call of `resolve…`: a resolution, and the call's arguments with every adapter made an attempt."""
 
@@ -110,49 +126,72 @@ class _Resolving:
         self, method: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         self.args, self.kwargs = args, kwargs
-        self._scope = api.resolution()
+        self._scope: api.resolution | None = None
+        self._inside: Context | None = None
         try:
             bound = inspect.signature(method).bind(*args, **kwargs)
             context, adapters = bound.arguments["context"], bound.arguments["adapters"]
+        except (TypeError, KeyError):  # not a valid call: the method itself will say so
+            return
+        try:
+            attempted = isinstance(adapters, Mapping)
+            if attempted and any(isinstance(adapter, _Adapter) for adapter in adapters.values()):
+                return  # one resolve… method calls another
             self._scope = api.resolution(said(context, "artifact_id"), said(context, "work_id"))
-            if isinstance(adapters, Mapping):
-                bound.arguments["adapters"] = _attempted(adapters, tiers(instance))
+            if attempted:
+                bound.arguments["adapters"] = self._attempted(adapters, tiers(instance))
                 self.args, self.kwargs = bound.args, bound.kwargs
         except Exception as error:
             fault(error)
 
     def __enter__(self) -> "_Resolving":
-        self._scope.__enter__()
+        if self._scope is not None:
+            self._scope.__enter__()
+            self._inside = get_current()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._scope.__exit__(kind, error, traceback)
+        if self._scope is not None:
+            self._scope.__exit__(kind, error, traceback)
+
+    def _attempted(self, adapters: Mapping[Any, Any], tier_of: Mapping[str | None, str | None]) -> Mapping[Any, Any]:
+        own: Any = copy.copy(adapters) if isinstance(adapters, dict) else dict(adapters)
+        for source, adapter in adapters.items():
+            if callable(adapter):
+                name = api.word(source)
+                own[source] = self._attempting(adapter, name, tier_of.get(name))
+        return own  # type: ignore[no-any-return]
+
+    def _attempting(self, adapter: Callable[..., Any], source: str | None, tier: str | None) -> _Adapter:
+        async def attempting_async(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+            with self._here(), _Attempting(tier, source) as scope:
+                return scope.came_to(await wrapped(*args, **kwargs))
+
+        def attempting(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+            with self._here(), _Attempting(tier, source) as scope:
+                return scope.came_to(wrapped(*args, **kwargs))
+
+        return _Adapter(adapter, attempting_async if _is_asynchronous(adapter) else attempting)
+
+    @contextmanager
+    def _here(self) -> Iterator[None]:
+        """Inside this resolution, also in a worker that was there before it and knows nothing of it."""
+        mine = None if self._scope is None else self._scope._frame
+        current = frames.current()
+        if mine is None or self._inside is None or (current is not None and any(f is mine for f in current.chain())):
+            yield
+            return
+        token = attach(self._inside)
+        try:
+            yield
+        finally:
+            detach(token)
 
 
-def _attempted(adapters: Mapping[str, Any], tier_of: Mapping[str, str]) -> Mapping[str, Any]:
-    own: Any = copy.copy(adapters) if isinstance(adapters, dict) else dict(adapters)
-    for source, adapter in adapters.items():
-        if callable(adapter):
-            own[source] = _attempting(adapter, source, tier_of.get(source))
-    return own  # type: ignore[no-any-return]
-
-
-def _attempting(adapter: Callable[..., Any], source: str, tier: str | None) -> Callable[..., Any]:
-    if inspect.iscoroutinefunction(adapter) or inspect.iscoroutinefunction(getattr(adapter, "__call__", None)):  # noqa: B004
-
-        async def attempting_async(*args: Any, **kwargs: Any) -> Any:
-            with _Attempting(tier, source) as scope:
-                return scope.came_to(await adapter(*args, **kwargs))
-
-        return attempting_async
-
-    def attempting(*args: Any, **kwargs: Any) -> Any:
-        with _Attempting(tier, source) as scope:
-            return scope.came_to(adapter(*args, **kwargs))
-
-    return attempting
+def _is_asynchronous(adapter: Any) -> bool:
+    return any(inspect.iscoroutinefunction(function) for function in (adapter, getattr(adapter, "__call__", None)))  # noqa: B004
 
 
 class _Attempting(api.attempt):
@@ -162,7 +201,7 @@ class _Attempting(api.attempt):
         try:
             outcome = said(result, "outcome")
             if outcome is not None:
-                self.outcome(_word(outcome), said(result, "reason"), whole(said(result, "status")), host_said(result))
+                self.outcome(outcome, said(result, "reason"), said(result, "status"), host_said(result))
         except Exception as error:
             fault(error)
         return result
@@ -171,31 +210,36 @@ class _Attempting(api.attempt):
 class _Gate(Call):
     """A source that the health gate turned away was skipped: an attempt of its own, made by nobody."""
 
-    def __init__(self, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._source = str(args[0] if args else next(iter(kwargs.values()), ""))
-        self._context = args[1] if len(args) > 1 else kwargs.get("context")
+    def __init__(self, instance: Any, source: object, context: Any) -> None:
+        self._source, self._context = api.word(source), context
         self._tier = tiers(instance).get(self._source)
         self._start = time_ns()
 
     def returned(self, result: Any) -> Any:
         if result is not None:
-            outcome = _word(said(result, "outcome") or "skipped")
+            outcome = api.word(said(result, "outcome"))
             artifact_id, work_id = api.ids_of(frames.nearest(ResolutionFrame))
             facts: emit.Facts = {
                 sc.DOWNLOAD_ARTIFACT_ID: api.text(said(self._context, "artifact_id")) or artifact_id,
                 sc.DOWNLOAD_WORK_ID: api.text(said(self._context, "work_id")) or work_id,
                 sc.FALLBACK_TIER: self._tier,
                 sc.FALLBACK_SOURCE: self._source,
-                sc.SERVER_ADDRESS: host_said(result),
+                sc.SERVER_ADDRESS: api.host_named(host_said(result)),
                 sc.FALLBACK_OUTCOME: outcome if outcome in sc.OUTCOMES else "skipped",
                 sc.FALLBACK_REASON: api.code(said(result, "reason")),
-                sc.FALLBACK_STATUS: whole(said(result, "status")),
+                sc.FALLBACK_STATUS: api.whole(said(result, "status")),
             }
             emit.tell(sc.SPAN_FALLBACK_ATTEMPT, facts, start=self._start)
         return result
 
     def raised(self, error: BaseException) -> None:
         pass
+
+
+def _enter_gate(method: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    given = dict(_arguments(method, instance, args, kwargs))
+    ordered = list(given.values())[1:] or [None]
+    return _Gate(instance, given.get("source", ordered[0]), given.get("context"))
 
 
 class _Storing(Call):
@@ -217,9 +261,9 @@ class _Storing(Call):
                 self._scope.stored(
                     sha256=sha256,
                     final_path=path,
-                    content_length=whole(said(result, "content_length")),
-                    content_type=api.text(said(result, "content_type")),
-                    dedupe_action=_word(said(result, "dedupe_action") or "none"),
+                    content_length=said(result, "content_length"),
+                    content_type=said(result, "content_type"),
+                    dedupe_action=said(result, "dedupe_action"),
                     host=host_said(result),
                 )
         finally:
@@ -257,29 +301,13 @@ def said(thing: Any, name: str) -> Any:
 
 def host_said(result: Any) -> str | None:
     """The host that a result names, by itself or by its URL, of which nothing else is kept."""
-    host = said(result, "host")
-    if host:
-        return str(host)
-    url = said(result, "url")
-    try:
-        return urlsplit(str(url)).hostname if url else None
-    except ValueError:
-        return None
+    return api.host_named(said(result, "host") or said(result, "url"))
 
 
-def whole(value: Any) -> int | None:
-    """A whole number, else None."""
-    return int(value) if isinstance(value, int) else None
-
-
-def _word(value: Any) -> str:
-    return str(getattr(value, "value", value))
-
-
-def tiers(orchestrator: Any) -> dict[str, str]:
+def tiers(orchestrator: Any) -> dict[str | None, str | None]:
     """Source -> name of its tier, from the orchestrator's plan; empty when it has none."""
-    found: dict[str, str] = {}
+    found: dict[str | None, str | None] = {}
     for tier in said(said(orchestrator, "plan"), "tiers") or ():
         for source in said(tier, "sources") or ():
-            found.setdefault(str(source), str(said(tier, "name")))
+            found.setdefault(api.word(source), api.word(said(tier, "name")))
     return found

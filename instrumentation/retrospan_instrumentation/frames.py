@@ -17,6 +17,7 @@ import itertools
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from time import time_ns
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 from weakref import ref
@@ -37,6 +38,7 @@ _serials = itertools.count(1)
 _local = threading.local()
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _F = TypeVar("_F", bound="Frame")
+Owner = ref[Any]
 
 
 class Work:
@@ -68,8 +70,14 @@ def owner() -> Any:
     return getattr(_local, "work", None) or threading.current_thread()
 
 
-def is_over(who: Any) -> bool:
+def owner_ref() -> "Owner":
+    """The owner, as one may remember it: unlike its id, no later task or thread is ever taken for it."""
+    return ref(owner())
+
+
+def is_over(owned_by: "Owner") -> bool:
     """Whether an owner has finished, so that nothing more comes from it."""
+    who = owned_by()
     if who is None:
         return True
     if isinstance(who, Work):
@@ -82,15 +90,15 @@ def is_over(who: Any) -> bool:
 class Frame:
     """What every kind has in common: its place in the chain, and the limiter waits left in it."""
 
-    __slots__ = ("_before", "is_open", "outer", "owner_id", "polls", "waits")
+    __slots__ = ("_before", "is_open", "outer", "owner", "polls", "waits")
     kind: ClassVar[str] = ""
 
     def __init__(self) -> None:
         self.outer: Frame | None = current()
-        self.owner_id = id(owner())
+        self.owner = owner_ref()
         self.is_open = True
         self.waits: list[Wait] = []
-        self.polls: dict[tuple[int, str, int], Wait] = {}
+        self.polls: dict[tuple[int, str, Owner], Wait] = {}
         self._before: Context | None = None
 
     def enter(self, context: Context | None = None, span: Span | None = None) -> None:
@@ -111,16 +119,11 @@ class Frame:
     def close(self) -> None:
         """The call is over: what nobody took of its waits is told now."""
         self.is_open = False
-        self.tell_waits()
-        while self.polls:
-            self.polls.popitem()[1].tell()
+        _tell_left(self.waits, self.polls)
 
     def tell_waits(self) -> None:
         """Tell the waits that no request took; none of them is for a later one."""
-        while self.waits:
-            wait = self.waits.pop()
-            if wait.take():
-                wait.tell()
+        _tell_left(self.waits, {})
 
     def chain(self) -> Iterator["Frame"]:
         """This frame and those outside it, inside out."""
@@ -128,6 +131,15 @@ class Frame:
         while frame is not None:
             yield frame
             frame = frame.outer
+
+
+def _tell_left(waits: "list[Wait]", polls: "dict[tuple[int, str, Owner], Wait]") -> None:
+    while waits:
+        wait = waits.pop()
+        if wait.take():
+            wait.tell()
+    while polls:
+        polls.popitem()[1].tell()
 
 
 class RetryFrame(Frame):
@@ -145,7 +157,9 @@ class RetryFrame(Frame):
         self.span: Span | None = None
 
     def __del__(self) -> None:
-        if self.span is not None and self.span.is_recording():  # a loop that was left by `break` after a failure
+        if self.is_open:  # a loop that was left by `break` after a failure
+            left.append(partial(_tell_left, self.waits, self.polls))
+        if self.span is not None:
             left.append(self.span.end)
 
     def begin_attempt(self, number: int) -> None:

@@ -39,12 +39,18 @@ layers: set[str] = set()
 """The layers whose hooks have been called in this process; what `run_info.layers` is made of."""
 
 
+DISABLED = "RETROSPAN_DISABLED"
+SDK_DISABLED = "OTEL_SDK_DISABLED"
+
+
+def is_set(variable: str) -> bool:
+    """Whether the environment says true."""
+    return os.environ.get(variable, "").strip().lower() in ("1", "true")
+
+
 def is_disabled() -> bool:
-    """Whether the environment switches all of this off: RETROSPAN_DISABLED, or OpenTelemetry's own OTEL_SDK_DISABLED."""
-    return any(
-        os.environ.get(variable, "").strip().lower() in ("1", "true")
-        for variable in ("RETROSPAN_DISABLED", "OTEL_SDK_DISABLED")
-    )
+    """Whether the environment switches all of this off."""
+    return is_set(DISABLED) or is_set(SDK_DISABLED)
 
 
 class Call(Protocol):
@@ -136,6 +142,32 @@ def _raised(call: Call, error: BaseException) -> None:
         fault(own)
 
 
+class _Hook(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # not every release can be subscripted
+    """A function of a library with a hook of ours on it."""
+
+
+def _as_placed(found: Any) -> Any:
+    """What was put on a class: whoever gets it through the class and puts it back there, puts back what it was bound to."""
+    parent = getattr(found, "_self_parent", None)
+    return found if parent is None else parent
+
+
+def _is_hooked(function: Any) -> bool:
+    """Whether one of our hooks is on this function, or under what others have put over it."""
+    while function is not None:
+        if isinstance(_as_placed(function), _Hook):
+            return True
+        function = getattr(function, "__wrapped__", None)
+    return False
+
+
+def _taken_off(owner: Any, name: str, hook: _Hook) -> bool:
+    if _as_placed(owner.__dict__.get(name)) is not hook:
+        return False
+    setattr(owner, name, hook.__wrapped__)
+    return True
+
+
 class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its package is not typed
     """Base of all instrumentors here. A subclass names its library and its targets; the rest is done.
 
@@ -167,7 +199,7 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its packag
             return
         self._on = True
         for name, hook in self.targets().items():
-            if name in sys.modules:
+            if sys.modules.get(name) is not None:
                 # A module that another thread is just importing is waited for: half of it would have nothing to hook.
                 self._loaded(hook, importlib.import_module(name))
             elif name not in self._waiting:
@@ -176,11 +208,8 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its packag
 
     def _uninstrument(self, **kwargs: Any) -> None:
         self._on = False
-        while self._patches:
-            owner, name, wrapper = self._patches.pop()
-            # Whoever patched over us keeps what it has; ours then lets every call through.
-            if owner.__dict__.get(name) is wrapper:
-                setattr(owner, name, wrapper.__wrapped__)
+        # Whoever patched over us keeps what it has; ours then lets every call through, until it is on again.
+        self._patches = [patch for patch in self._patches if not _taken_off(*patch)]
 
     def _loaded(self, hook: Callable[[ModuleType], None], module: ModuleType) -> None:
         # Runs inside the target's import: a fault here would fail the program's `import`.
@@ -218,11 +247,11 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its packag
         self.patch(owner, name, (around_async if asynchronous else around)(entered))
 
     def patch(self, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
-        """Put a wrapt wrapper on `owner.name`, where the owner itself defines it; once."""
+        """Put a wrapt wrapper on `owner.name`, where the owner itself defines it; once, by whatever name it is reached."""
         original = owner.__dict__.get(name)
-        if original is None or any(owner is o and name == n for o, n, _ in self._patches):
+        if original is None or _is_hooked(original):
             return
-        patched = wrapt.FunctionWrapper(original, wrapper)
+        patched = _Hook(original, wrapper)
         setattr(owner, name, patched)
         self._patches.append((owner, name, patched))
 

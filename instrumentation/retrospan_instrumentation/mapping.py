@@ -7,6 +7,7 @@ role_of_media_type("application/pdf")   # "artifact"
 """
 
 from .semconv import ROLES
+from .urls import host_of as host_of_url
 
 _METADATA = ("application/json", "application/xml", "text/xml", "application/x-bibtex", "application/x-ndjson")
 _LANDING = ("text/html", "application/xhtml+xml")
@@ -19,14 +20,24 @@ _ARTIFACT = (
 )
 _ARTIFACT_FAMILIES = ("image/", "audio/", "video/", "font/")
 _LONGEST_NAME = 256
+_NOT_IN_A_LABEL = frozenset("/\\@?#\r\n")
 
 
 def host_of(name: str) -> str | None:
-    """The host that a limiter's key or a breaker's name starts with (`host`, `host:port`, `host:role`), else None."""
+    """The host that a limiter's key or a breaker's name starts with (`host`, `host:port`, `host:role`, a URL), else None."""
+    if "://" in name:
+        return host_of_url(name)
     host = name[:_LONGEST_NAME].partition(":")[0].strip().lower()
-    if host == "localhost" or ("." in host and not host.startswith(".") and not set(host) & set(" /\\@?#")):
+    if host == "localhost" or ("." in host and not host.startswith(".") and not set(host) & {" ", *_NOT_IN_A_LABEL}):
         return host
     return None
+
+
+def label_of(name: str) -> str | None:
+    """A key, name or host as it may be recorded: as it stands, but of a URL, or what looks like a part of one, the host."""
+    if "://" in name or not _NOT_IN_A_LABEL.isdisjoint(name):
+        return host_of(name)
+    return name[:_LONGEST_NAME]
 
 
 def role_of(name: str) -> str | None:

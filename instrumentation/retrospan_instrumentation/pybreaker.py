@@ -8,6 +8,7 @@ The frame around a call says to the requests inside which state they ran under, 
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import ContextDecorator
 from types import ModuleType
 from typing import Any
 from weakref import WeakSet
@@ -29,12 +30,12 @@ class PybreakerInstrumentor(LibraryInstrumentor):
         return {"pybreaker": self._hook}
 
     def _hook(self, module: ModuleType) -> None:
-        self._listener = listener = _listener(module)
+        self._listener = _listener(module)
         self._heard: WeakSet[Any] = WeakSet()
 
         def listen(breaker: Any) -> None:
             if breaker not in self._heard:
-                breaker.add_listener(listener)
+                breaker.add_listener(self._listener)
                 self._heard.add(breaker)
 
         def call(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
@@ -81,11 +82,11 @@ def _frame_of(breaker: Any) -> BreakerFrame | None:
 def _identity(breaker: Any, frame: BreakerFrame | None) -> dict[str, AttributeValue | None]:
     """Name, host and scope: the host is the one that the name says, else the request's inside, else the name itself."""
     name = str(breaker.name or "")
-    host = mapping.host_of(name) or (frame.host if frame is not None else None) or name
+    label = mapping.label_of(name)
     return {
-        sc.CIRCUIT_BREAKER_NAME: name,
+        sc.CIRCUIT_BREAKER_NAME: label,
         sc.CIRCUIT_BREAKER_SCOPE: mapping.scope_of(name),
-        sc.SERVER_ADDRESS: host or None,
+        sc.SERVER_ADDRESS: mapping.host_of(name) or (frame.host if frame is not None else None) or label or None,
     }
 
 
@@ -94,10 +95,13 @@ def _listener(module: ModuleType) -> Any:
         """Hears what breakers decide. pybreaker calls it inside the application's call: no fault may leave it."""
 
         def before_call(self, cb: Any, func: Any, *args: Any, **kwargs: Any) -> None:
-            frame = _frame_of(cb)
-            if frame is not None:
-                # `current_state` may ask a shared storage over the network; the state object in force does not.
-                frame.state = _state(getattr(getattr(cb, "_state", None), "name", "") or cb.current_state)
+            try:
+                frame = _frame_of(cb)
+                if frame is not None:
+                    # `current_state` may ask a shared storage over the network; the state object in force does not.
+                    frame.state = _state(getattr(getattr(cb, "_state", None), "name", "") or cb.current_state)
+            except Exception as error:
+                fault(error)
 
         def success(self, cb: Any) -> None:
             self._decided(cb, "success")
@@ -106,9 +110,12 @@ def _listener(module: ModuleType) -> Any:
             self._decided(cb, "failure")
 
         def _decided(self, cb: Any, outcome: str) -> None:
-            frame = _frame_of(cb)
-            if frame is not None:
-                frame.outcome = outcome
+            try:
+                frame = _frame_of(cb)
+                if frame is not None:
+                    frame.outcome = outcome
+            except Exception as error:
+                fault(error)
 
         def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:
             try:
@@ -165,10 +172,15 @@ class _Calling(Call):
         pass
 
 
-class _CallingBlock:
+class _CallingBlock(ContextDecorator):
+    """As pybreaker's own block, it decorates functions too, with a new block for each call."""
+
     def __init__(self, module: ModuleType, breaker: Any, block: Any) -> None:
         self._module, self._breaker, self._block = module, breaker, block
         self._call: _BreakerCall | None = None
+
+    def _recreate_cm(self) -> "_CallingBlock":
+        return _CallingBlock(self._module, self._breaker, self._block._recreate_cm())
 
     def __enter__(self) -> Any:
         try:

@@ -17,6 +17,8 @@ from typing import Any
 from . import hooks, waits
 from .hooks import Call, LibraryInstrumentor
 
+_REFUSALS = ("BucketFullException", "LimiterDelayException")
+
 # One acquire passes through several of the hooked methods; the outermost counts.
 _inside: ContextVar[bool] = ContextVar("retrospan-inside-limiter", default=False)
 
@@ -33,6 +35,11 @@ class PyrateLimiterInstrumentor(LibraryInstrumentor):
         self.wrap(module.Limiter, "try_acquire", _enter)
         self.wrap(module.Limiter, "_try_acquire", _enter)  # the sync decorator calls it directly
         self.wrap(module.Limiter, "try_acquire_async", _enter, asynchronous=True)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """3.x refuses by an exception; a caller that is cancelled got no permit either. Any other error says nothing."""
+    return type(error).__name__ in _REFUSALS or not isinstance(error, Exception)
 
 
 def _enter(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
@@ -70,22 +77,24 @@ class _Acquire(Call):
 
     def raised(self, error: BaseException) -> None:
         _inside.reset(self._token)
-        self._report(False)  # 3.x refuses by an exception
+        if _is_refusal(error):
+            self._report(False)
 
     async def _awaited(self, result: Awaitable[Any]) -> Any:
         token = _inside.set(True)
         try:
             granted = await result
-        except BaseException:
-            self._settled(token, False)
+        except BaseException as error:
+            self._settled(token, False if _is_refusal(error) else None)
             raise
         self._settled(token, bool(granted))
         return granted
 
-    def _settled(self, token: Any, granted: bool) -> None:
+    def _settled(self, token: Any, granted: bool | None) -> None:
         try:
             _inside.reset(token)
-            self._report(granted)
+            if granted is not None:
+                self._report(granted)
         except Exception as error:
             hooks.fault(error)
 

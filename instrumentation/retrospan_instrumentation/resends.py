@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .frames import Frame, HTTPFrame, RetryFrame
+from .frames import Frame, HTTPFrame, Owner, RetryFrame
 
 _MOST_REMEMBERED = 1024  # a program-wide retry must not remember every URL
 _UNAUTHORIZED = (401, 407)
@@ -22,10 +22,10 @@ Path = tuple[tuple[int, int], ...]
 class Past:
     """What a later send asks of an earlier one: how often it had been sent, in which attempts, and how it ended."""
 
-    __slots__ = ("count", "end", "failed", "path", "status")
+    __slots__ = ("base", "count", "end", "failed", "path", "status")
 
-    def __init__(self, count: int, path: Path) -> None:
-        self.count, self.path = count, path
+    def __init__(self, count: int, base: int, path: Path) -> None:
+        self.count, self.base, self.path = count, base, path  # base: what the first one in this attempt had
         self.failed = False  # by a 429, a 5xx or an exception: what a client retries
         self.status: int | None = None
         self.end: int | None = None
@@ -37,7 +37,7 @@ class _Last:
 
     key: int
     address: int
-    owner_id: int
+    owner: Owner
     parent_span_id: int
     past: Past
 
@@ -66,26 +66,39 @@ def count(hop: HTTPFrame, frame: Frame, *, is_send: bool = True) -> tuple[int, s
     retries = [f for f in frame.chain() if isinstance(f, RetryFrame) and f.is_open]
     retries.reverse()
     path: Path = tuple((f.serial, f.attempt) for f in retries)
-    number, source, before = _known(hop, retries, path)
+    earlier = retries[0].past.get(_key(hop)) if retries else None
+    base = _count_of_attempt(earlier, path)
+    number, source, before = _known(hop, earlier, base, path)
     if (not number or before is None) and (last := _inferable(hop)) is not None:
         if number and last.address == _address(hop):
             before = last.past  # a header says how often, the last send to that URL says when
         elif not number and hop.content_key is not None and last.key == _key(hop):
             number, source, before = last.past.count + 1, "inferred", last.past
-    past = Past(number, path)
+    past = Past(number, base, path)
     if is_send:
         _remember(hop, retries, past)
     return number, source, before, past
 
 
-def _known(hop: HTTPFrame, retries: list[RetryFrame], path: Path) -> tuple[int, str | None, Past | None]:
-    if retries and (past := retries[0].past.get(_key(hop))) is not None:
-        if past.failed or _is_later(path, past.path):
-            return past.count + 1, "frame", past
-        if past.status in _UNAUTHORIZED and past.count:  # the auth flow's second round, in the same attempt
-            return past.count, "frame", past
+def _count_of_attempt(earlier: Past | None, path: Path) -> int:
+    """What every equal request in this attempt has, since the attempt before had one: gathered siblings alike."""
+    if earlier is None:
+        return 0
+    if _is_later(path, earlier.path):
+        return earlier.count + 1
+    return earlier.base if path == earlier.path else 0
+
+
+def _known(hop: HTTPFrame, earlier: Past | None, base: int, path: Path) -> tuple[int, str | None, Past | None]:
+    if earlier is not None:
+        if earlier.failed or _is_later(path, earlier.path):
+            return earlier.count + 1, "frame", earlier
+        if earlier.status in _UNAUTHORIZED and earlier.count:  # the auth flow's second round, in the same attempt
+            return earlier.count, "frame", earlier
     if hop.sent:
         return hop.resends + hop.sent, "transport", hop.previous
+    if base:
+        return base, "frame", None
     request = hop.request() if hop.request is not None else None
     if request is not None and (past := _of_request.get(request)) is not None and past.failed:
         return past.count + 1, "request", past
@@ -96,7 +109,7 @@ def _known(hop: HTTPFrame, retries: list[RetryFrame], path: Path) -> tuple[int, 
 
 def _inferable(hop: HTTPFrame) -> _Last | None:
     last = _last.get()
-    if last is None or not last.past.failed or last.owner_id != hop.owner_id:
+    if last is None or not last.past.failed or last.owner != hop.owner:
         return None
     return last if last.parent_span_id == hop.parent.span_id else None
 
@@ -121,11 +134,8 @@ def _remember(hop: HTTPFrame, retries: list[RetryFrame], past: Past) -> None:
 def leave_last(hop: HTTPFrame) -> None:
     """The hop is over: what its last send was, for an equal one right after it."""
     past = hop.previous
-    if past is None or hop.refused:
-        if _last.get() is not None:
-            _last.set(None)
-        return
-    _last.set(_Last(_key(hop), _address(hop), hop.owner_id, hop.parent.span_id, past))
+    if past is not None:  # else it was refused before any send, and whatever was sent last still is
+        _last.set(_Last(_key(hop), _address(hop), hop.owner, hop.parent.span_id, past))
 
 
 def _address(hop: HTTPFrame) -> int:

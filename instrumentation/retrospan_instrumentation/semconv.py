@@ -122,4 +122,5 @@ SPAN_RETRY = "retry"
 
 ROLES: Final = ("metadata", "landing", "artifact")
 OUTCOMES: Final = ("success", "retryable", "nonretryable", "timeout", "skipped", "error", "no_pdf")
+DEDUPE_ACTIONS: Final = ("hardlink", "copy", "skipped", "none")
 LAYERS: Final = ("http", "cache", "retry", "limiter", "breaker", "fallback", "download")

@@ -23,6 +23,8 @@ from .frames import AttemptFrame, BreakerFrame, CacheAnswer, Frame, HTTPFrame, R
 from .urls import url_hash
 
 _METHODS = frozenset(("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "CONNECT", "QUERY"))
+_NOT_MODIFIED = 304
+_BODILESS = (204, _NOT_MODIFIED)
 _ERROR = Status(StatusCode.ERROR)
 _LONGEST_WAIT = 10.0 * 365 * 86400
 
@@ -133,13 +135,18 @@ class Send:
         if self.end is not None:
             return
         self.end = self.past.end = now
-        self.body_end, self.body_bytes = body_end, body_bytes
+        hop = self.hop
+        self.body_end, self.body_bytes = None if self._has_no_body() else body_end, body_bytes
         if error is not None:
             self.error, self.past.failed = error, True
-        hop = self.hop
-        if body_end == "closed" and hop is not None and hop.is_open:
-            self.let_go(hop)  # closed unread inside the transport: the client cannot get it any more
+        if body_end == "closed" and hop is not None and hop.is_open and self.status != _NOT_MODIFIED:
+            # Closed unread inside the transport: the client cannot get it any more. (A cache closes the 304 that confirmed it.)
+            self.let_go(hop)
         self._end_if_free()
+
+    def _has_no_body(self) -> bool:
+        """Whether there is nothing that could have been read to its end."""
+        return self.status in _BODILESS or self.target.method == "HEAD"
 
     @property
     def is_open(self) -> bool:

@@ -54,8 +54,9 @@ def _open(frame: RetryFrame) -> None:
 
 def _close(frame: RetryFrame) -> None:
     frame.close()
-    if frame.span is not None and frame.span.is_recording():
-        frame.span.end()
+    span, frame.span = frame.span, None
+    if span is not None:
+        span.end()
 
 
 class _RetryingCall(Call):
@@ -148,8 +149,6 @@ class _AttemptLeft(Call):
             frame.leave()
             if clean:
                 _close(frame)
-            else:
-                frame.close()
 
     def returned(self, result: Any) -> Any:
         return result

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.context import attach, detach, get_current
 
+from . import waits
 from .frames import Work
 from .hooks import LibraryInstrumentor, fault
 
@@ -33,9 +34,12 @@ class ThreadsInstrumentor(LibraryInstrumentor):
 
     def _start(self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
-            context = get_current()
-            if self.is_on and context and getattr(instance, "_target", None) is not _worker:
-                run = carried(instance.run, context)
+            if (
+                self.is_on
+                and (get_current() or waits.alone.get())
+                and getattr(instance, "_target", None) is not _worker
+            ):
+                run = carried(instance.run)
 
                 def run_once() -> None:
                     del instance.run  # the class's own again: no thread keeps itself alive through us
@@ -47,26 +51,27 @@ class ThreadsInstrumentor(LibraryInstrumentor):
         return wrapped(*args, **kwargs)
 
     def _submit(self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        context = get_current()
-        if self.is_on and context and args and callable(args[0]):
-            args = (carried(args[0], context), *args[1:])
+        if self.is_on and args and callable(args[0]):
+            args = (carried(args[0]), *args[1:])
         return wrapped(*args, **kwargs)
 
 
 _worker = concurrent.futures.thread._worker
 
 
-def carried(function: Callable[..., Any], context: Context) -> Callable[..., Any]:
-    """The function, as a piece of work of its own, in this context."""
+def carried(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, as a piece of work of its own, in the context that is current now."""
+    context, left_alone = get_current(), waits.alone.get()
 
     @functools.wraps(function, updated=())
     def work(*args: Any, **kwargs: Any) -> Any:
         mine = Work()
         before = mine.begin()
-        token = attach(context)
+        token, token_alone = attach(context), waits.alone.set(left_alone)
         try:
             return function(*args, **kwargs)
         finally:
+            waits.alone.reset(token_alone)  # what it left there is for no later work of this thread
             detach(token)
             mine.end(before)
 

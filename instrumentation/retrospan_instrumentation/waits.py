@@ -11,10 +11,8 @@ flags, since a flush may have it told before its request begins.
 Refusals followed by a grant are polling, and one acquire, timed from the first refusal.
 """
 
-import weakref
 from contextvars import ContextVar
-from itertools import islice
-from time import time_ns
+from time import monotonic_ns, time_ns
 
 from opentelemetry import trace
 from opentelemetry.context import create_key, get_value
@@ -31,13 +29,16 @@ _POLLING_APART = 10 * _SECOND
 _POLLING_ALONE = 1 * _SECOND  # how long a refusal outside every frame waits for a grant to follow
 _TAKEN_WITHIN = 60 * _SECOND
 _MOST_EVENTS = 32
+_SWEEPS_APART = _SECOND // 4
 _MOST_LEFT = 64  # a limiter that guards no requests leaves a wait a call: the oldest of so many are for none
 
-_alone: ContextVar[tuple["Wait", ...]] = ContextVar("retrospan-waits", default=())
+alone: ContextVar[tuple["Wait", ...]] = ContextVar("retrospan-waits", default=())
+"""What was left outside every frame, in this task or thread."""
 # What drain() tells, oldest first: grants that no request has taken, refusals that a grant may yet follow.
 _granted: dict[int, "Wait"] = {}
 _refused: dict[int, "Wait"] = {}
-_polls: dict[tuple[int, str, int], "Wait"] = {}
+_polls: dict[tuple[int, str, frames.Owner], "Wait"] = {}
+_swept = [0]  # when the last look was taken at what nobody will take: not at every call of a hook
 
 
 def milliseconds(nanoseconds: int) -> int:
@@ -49,7 +50,6 @@ class Wait:
     """One acquire, or one final refusal."""
 
     __slots__ = (
-        "_owner",
         "_untaken",
         "_untold",
         "action",
@@ -57,19 +57,18 @@ class Wait:
         "host",
         "max_delay_ms",
         "name",
-        "owner_id",
+        "owner",
         "parent",
         "role",
         "start",
     )
 
     def __init__(self, name: str, action: str, start: int, end: int, max_delay_ms: int | None) -> None:
-        who = frames.owner()
         self.name, self.action, self.start, self.end, self.max_delay_ms = name, action, start, end, max_delay_ms
         self.host = mapping.host_of(name)
         self.role = mapping.role_of(name) or current_role()
         self.parent = trace.get_current_span().get_span_context()
-        self.owner_id, self._owner = id(who), weakref.ref(who)
+        self.owner = frames.owner_ref()
         self._untaken, self._untold = [True], [True]
 
     def take(self) -> bool:
@@ -87,7 +86,7 @@ class Wait:
     @property
     def owner_is_over(self) -> bool:
         """Whether the task, thread or piece of work that waited has finished."""
-        return frames.is_over(self._owner())
+        return frames.is_over(self.owner)
 
     def tell(self, host: str | None = None, role: str | None = None, on: Span | None = None) -> None:
         """Emit it once: as an event on its request's span when it was granted at once, else as a span with its true times."""
@@ -99,7 +98,7 @@ class Wait:
         _refused.pop(id(self), None)
         delay = self.end - self.start
         facts: emit.Facts = {
-            sc.RATE_LIMITER_NAME: self.name,
+            sc.RATE_LIMITER_NAME: mapping.label_of(self.name),
             sc.RATE_LIMITER_DELAY_MS: milliseconds(delay),
             sc.RATE_LIMITER_MAX_DELAY_MS: self.max_delay_ms,
             sc.SERVER_ADDRESS: self.host or host,
@@ -123,9 +122,9 @@ def report(limiter: int, name: str, granted: bool, start: int, max_delay_ms: int
     if hop is not None:
         hop.refused = not granted
     polls = _polls_of(frame, at)
-    key = (limiter, name, id(frames.owner()))
+    key = (limiter, name, frames.owner_ref())
     poll = polls.get(key)
-    if poll is not None and now - poll.end > _POLLING_APART:
+    if poll is not None and start - poll.end > _POLLING_APART:
         del polls[key]
         poll.tell()
         poll = None
@@ -143,7 +142,7 @@ def report(limiter: int, name: str, granted: bool, start: int, max_delay_ms: int
     _leave(Wait(name, "acquire", start, now, max_delay_ms), at)
 
 
-def _polls_of(frame: frames.Frame | None, at: frames.Frame | None) -> dict[tuple[int, str, int], Wait]:
+def _polls_of(frame: frames.Frame | None, at: frames.Frame | None) -> dict[tuple[int, str, frames.Owner], Wait]:
     """Refusals live in the outermost retry frame, since a retry that asks again is polling too; else in this frame."""
     outermost = at
     for outer in frame.chain() if frame is not None else ():
@@ -161,12 +160,12 @@ def _leave(wait: Wait, at: frames.Frame | None) -> None:
         left_here = at.waits
         left_here.append(wait)
     else:
-        left_here = [w for w in _alone.get() if not w.taken]
+        left_here = [w for w in alone.get() if not w.taken]
         left_here.append(wait)
     while len(left_here) > _MOST_LEFT:
         left_here.pop(0).tell()
     if at is None:
-        _alone.set(tuple(left_here))
+        alone.set(tuple(left_here))
 
 
 def taken_by(hop: HTTPFrame) -> list[Wait]:
@@ -179,16 +178,17 @@ def taken_by(hop: HTTPFrame) -> list[Wait]:
                 wait
                 for wait in list(frame.waits)
                 if wait.host in (None, hop.host)
-                and (wait.owner_id in (hop.owner_id, frame.owner_id) or wait.owner_is_over)
+                and (wait.owner in (hop.owner, frame.owner) or wait.owner_is_over)
                 and wait.take()
             ]
             taken += mine
             frame.waits = [wait for wait in frame.waits if wait not in mine]
         frame = frame.outer
-    if alone := _alone.get():
-        parent = hop.parent.span_id
-        taken += [w for w in alone if w.host in (None, hop.host) and w.parent.span_id == parent and w.take()]
-        _alone.set(tuple(wait for wait in alone if not wait.taken))
+    if left_alone := alone.get():
+        parent, earliest = hop.parent.span_id, hop.started - _TAKEN_WITHIN
+        recent = [wait for wait in left_alone if wait.end > earliest]
+        taken += [w for w in recent if w.host in (None, hop.host) and w.parent.span_id == parent and w.take()]
+        alone.set(tuple(wait for wait in recent if not wait.taken))
     return taken
 
 
@@ -202,14 +202,17 @@ def sweep() -> None:
     """Tell what nobody will take any more. Called by every hook that reports; costs nothing when there is nothing."""
     while left:
         left.popleft()()
-    if not _granted and not _polls:
-        return
+    if (_granted or _polls) and monotonic_ns() - _swept[0] >= _SWEEPS_APART:
+        _expire()
+
+
+def _expire() -> None:
+    _swept[0] = monotonic_ns()
     now = time_ns()
-    for wait in list(islice(_granted.values(), _MOST_LEFT)):
-        if now - wait.end < _TAKEN_WITHIN and not wait.owner_is_over:
-            break  # the oldest come first
-        wait.tell()
-    for key, poll in list(islice(_polls.items(), _MOST_LEFT)):
+    for wait in list(_granted.values()):
+        if now - wait.end > _TAKEN_WITHIN or wait.owner_is_over:
+            wait.tell()
+    for key, poll in list(_polls.items()):
         if now - poll.end > _POLLING_ALONE or poll.owner_is_over:
             _polls.pop(key, None)
             poll.tell()
@@ -221,11 +224,12 @@ def drain(final: bool = False) -> None:
     A refusal may yet be followed by a grant, so it is told only when nothing can follow: `final`, at the process's end.
     """
     sweep()
+    _expire()
     for wait in [*_granted.values(), *(_refused.values() if final else ())]:
         wait.tell()
 
 
-def head_skip(host: str, role: str | None = None) -> None:
+def head_skip(host: str | None, role: str | None = None) -> None:
     """A limiter was deliberately not asked, because the request was a HEAD."""
     emit.tell(
         sc.RATE_LIMITER_HEAD_SKIP, {sc.SERVER_ADDRESS: host, sc.HTTP_REQUEST_ROLE: role, sc.RATE_LIMITER_DELAY_MS: 0}

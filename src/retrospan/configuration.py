@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from retrospan_exporters import lifecycle
 from retrospan_exporters.processor import RecorderSpanProcessor
-from retrospan_exporters.sqlite import SQLiteSpanExporter
+from retrospan_exporters.run import RUN_ID
+from retrospan_exporters.sqlite import DB, SQLiteSpanExporter
 from retrospan_instrumentation import semconv
+from retrospan_instrumentation.hooks import is_disabled
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -41,10 +43,11 @@ class Stats:
 
 
 class Recorder:
-    """The handle of a recording."""
+    """The handle of a recording; `processor` is None while Retrospan or the SDK is switched off, and nothing is recorded."""
 
-    def __init__(self, processor: RecorderSpanProcessor, exporter: SQLiteSpanExporter, instruments: bool) -> None:
-        self._processor, self._exporter, self._instruments = processor, exporter, instruments
+    def __init__(self, processor: RecorderSpanProcessor | None, exporter: SQLiteSpanExporter) -> None:
+        self.processor, self._exporter = processor, exporter
+        self._instruments = False
 
     @property
     def path(self) -> str:
@@ -58,22 +61,27 @@ class Recorder:
 
     def flush(self, timeout: float = 1.0) -> bool:
         """Write every span that has ended, within `timeout` seconds; whether all are written."""
-        return self._processor.force_flush(int(timeout * 1000))
+        return self.processor is None or self.processor.force_flush(int(timeout * 1000))
 
     def stats(self) -> Stats:
         """What has been recorded so far."""
-        return Stats(
-            self.run_id,
-            dict(self._exporter.written),
-            self._exporter.dropped + self._processor.dropped,
-            self._processor.queued,
-        )
+        dropped, queued = (0, 0) if self.processor is None else (self.processor.dropped, self.processor.queued)
+        return Stats(self.run_id, dict(self._exporter.written), self._exporter.dropped + dropped, queued)
+
+    def watch(self, provider: Any, *, instrument: bool = False, meter_provider: "MeterProvider | None" = None) -> None:
+        """Take note of the provider whose spans are recorded, and have the hooks make theirs by it."""
+        self._exporter.run.sampler = _thinning_sampler(provider)
+        if instrument:
+            from retrospan_instrumentation import instrument_all
+
+            self._instruments = True
+            instrument_all(tracer_provider=provider, meter_provider=meter_provider)
 
     def shutdown(self) -> None:
         """Write what is left, sum the run up, take the hooks off again. A second call does nothing."""
-        if _recorders.pop(self.path, None) is None:
+        if self.processor is None or _recorders.pop(self.path, None) is None:
             return
-        self._processor.stop()
+        self.processor.stop()
         if self._instruments and not _recorders:
             from retrospan_instrumentation import uninstrument_all
 
@@ -95,31 +103,34 @@ def configure(
     Spans of `tracer_provider`, by default the global one, are recorded; where there is none yet, one is made and set. With
     `instrument` false the hooks are left to the program. `signals` sets a handler for SIGTERM and SIGHUP where the default
     stands, so that what has ended is written first; `wrap_process` also wraps what else ends a process (os._exit, exec, a
-    signal set back to its default). Asked again for the same file, it returns the same recorder.
+    signal set back to its default). Asked again for the same file, it returns the same recorder. Switched off by
+    RETROSPAN_DISABLED or OTEL_SDK_DISABLED it records nothing.
 
     Raises TypeError when the program's tracer provider takes no span processors.
     """
     exporter = SQLiteSpanExporter(db, run_id)
+    if is_disabled():
+        return Recorder(None, exporter)
     known = _recorders.get(exporter.path)
     if known is not None:
         return known
+    recorder = begin(exporter, signals=signals, wrap_process=wrap_process)
     provider = _provider(tracer_provider, exporter.run.id)
-    processor = recording_processor(exporter)
-    provider.add_span_processor(processor)
-    if signals:
-        lifecycle.handle_signals()
-    if wrap_process:
-        lifecycle.wrap_exits()
-    if instrument:
-        from retrospan_instrumentation import instrument_all
-
-        instrument_all(tracer_provider=provider, meter_provider=meter_provider)
-    recorder = _recorders[exporter.path] = Recorder(processor, exporter, instrument)
+    provider.add_span_processor(recorder.processor)
+    recorder.watch(provider, instrument=instrument, meter_provider=meter_provider)
     return recorder
 
 
-def recording_processor(exporter: SQLiteSpanExporter) -> RecorderSpanProcessor:
-    """Our processor round an exporter of ours; it sums the run up when the process that began it ends."""
+def recorders() -> list[Recorder]:
+    """The recorders of this process, by whatever way they came."""
+    return list(_recorders.values())
+
+
+def begin(exporter: SQLiteSpanExporter, *, signals: bool = True, wrap_process: bool = True) -> Recorder:
+    """Begin the run of an exporter of ours. The recorder's processor is yet to be given to a provider.
+
+    The run is summed up when the process that began it ends.
+    """
 
     def sum_up() -> None:
         from retrospan.record import RecordError
@@ -132,9 +143,30 @@ def recording_processor(exporter: SQLiteSpanExporter) -> RecorderSpanProcessor:
             _logger.warning("Run %s has no summary; `retrospan summarize` writes it.", exporter.run.id)
 
     processor = RecorderSpanProcessor(exporter, on_close=sum_up)
-    # The run shows from its start on, and nobody waits for the disk.
-    start_new_thread(exporter.start, ())
-    return processor
+    # The run shows from its start on. A new one waits for no disk; an id that was given may be complete already in this
+    # record, and go on under another one: that is settled before any span or child process bears it.
+    if exporter.run.is_new:
+        start_new_thread(exporter.start, ())
+    else:
+        exporter.start()
+    # Child processes take part in this run, in this record, whatever folder they run in.
+    os.environ[RUN_ID] = exporter.run.id
+    if not os.environ.get(DB) or os.path.abspath(os.environ[DB]) == exporter.path:  # noqa: PTH100  # links are kept
+        os.environ[DB] = exporter.path
+    if signals:
+        lifecycle.handle_signals()
+    if wrap_process:
+        lifecycle.wrap_exits()
+    recorder = _recorders[exporter.path] = Recorder(processor, exporter)
+    return recorder
+
+
+def _thinning_sampler(provider: Any) -> str | None:
+    """Description of the provider's sampler, if it is one that does not keep every span."""
+    if not hasattr(provider, "sampler"):
+        return None
+    description = str(provider.sampler.get_description())
+    return None if description.startswith(("AlwaysOnSampler", "ParentBased{root:AlwaysOnSampler")) else description
 
 
 def resource_attributes(run_id: str) -> dict[str, str]:

@@ -8,7 +8,6 @@ variable of the user's is obeyed.
 import logging
 import os
 import sys
-import time
 from typing import Any, Final
 
 from opentelemetry.environment_variables import OTEL_LOGS_EXPORTER, OTEL_METRICS_EXPORTER, OTEL_TRACES_EXPORTER
@@ -28,25 +27,31 @@ EXPORTER: Final = "sqlite"
 _OURS: Final = "retrospan_instrumentation."
 # They import httpx and httpx2 at the start, and would make no span beside ours: left out while ours are on.
 _OFFICIAL_HTTPX: Final = "opentelemetry.instrumentation.httpx:"
+_PROMETHEUS: Final = "prometheus"
 _LOADER: Final = "opentelemetry.instrumentation.auto_instrumentation._load"
+
+_logger: Final = logging.getLogger("retrospan")
 
 
 class RetrospanDistro(BaseDistro):  # type: ignore[misc]  # its package is not typed
     """Sets defaults where the user set nothing, and leaves out the official httpx instrumentations while ours are on."""
 
     def _configure(self, **kwargs: Any) -> None:
+        # Switched off, too: beside the stock configurator, which is loaded would be the order of a directory listing.
+        if os.environ.setdefault(OTEL_PYTHON_CONFIGURATOR, NAME) == NAME:
+            logging.getLogger(_LOADER).addFilter(_is_news)
         if is_disabled():
+            others = [name for name in _names(os.environ.get(OTEL_TRACES_EXPORTER)) if name != EXPORTER]
+            os.environ[OTEL_TRACES_EXPORTER] = ",".join(others) or "none"
             return
         asked = os.environ.get(OTEL_TRACES_EXPORTER)
         os.environ[OTEL_TRACES_EXPORTER] = _exporters(asked, has_db=DB in os.environ)
-        if asked is not None and EXPORTER not in os.environ[OTEL_TRACES_EXPORTER]:
+        if asked is not None and EXPORTER not in _names(os.environ[OTEL_TRACES_EXPORTER]):
             sys.stderr.write(
                 f"retrospan: {OTEL_TRACES_EXPORTER}={asked}, so no record is written: add {EXPORTER} to it, or set {DB}\n"
             )
         os.environ.setdefault(OTEL_METRICS_EXPORTER, "none")
         os.environ.setdefault(OTEL_LOGS_EXPORTER, "none")
-        if os.environ.setdefault(OTEL_PYTHON_CONFIGURATOR, NAME) == NAME:
-            logging.getLogger(_LOADER).addFilter(_is_news)
 
     def load_instrumentor(self, entry_point: Any, **kwargs: Any) -> None:
         """Load an instrumentor, unless it has nothing to do beside ours."""
@@ -67,58 +72,86 @@ class RetrospanConfigurator(_OTelSDKConfigurator):
         if is_disabled():
             super()._configure(**kwargs)  # type: ignore[no-untyped-call]
             return
-        from retrospan.configuration import resource_attributes
-        from retrospan_exporters.run import RUN_ID, new_id
-
-        run_id = os.environ.setdefault(RUN_ID, new_id(time.time()))
-        kwargs.setdefault("export_span_processor", _processor_for)
-        kwargs["resource_attributes"] = {**kwargs.get("resource_attributes", {}), **resource_attributes(run_id)}
-        super()._configure(**kwargs)  # type: ignore[no-untyped-call]
+        if EXPORTER in _names(os.environ.get(OTEL_TRACES_EXPORTER)):
+            _add_recorder(kwargs)
+        try:
+            super()._configure(**kwargs)  # type: ignore[no-untyped-call]
+        except OSError as error:
+            # An endpoint's port is taken, by another worker perhaps: that is no reason to record nothing.
+            if _PROMETHEUS not in _names(os.environ.get(OTEL_METRICS_EXPORTER)):
+                raise
+            _logger.warning("The metrics endpoint cannot be opened (%s): this process has none.", error.strerror)
+        _watch_provider()
 
 
 def ensure_recording() -> None:
     """Add the recorder to a provider that another distro set up, when RETROSPAN_DB asks for a record."""
+    if is_disabled() or not os.environ.get(DB):
+        return
     from opentelemetry import trace
     from opentelemetry.sdk.trace import TracerProvider
 
-    if is_disabled() or not os.environ.get(DB) or EXPORTER in os.environ.get(OTEL_TRACES_EXPORTER, ""):
-        return
-    provider = trace.get_tracer_provider()
-    if isinstance(provider, TracerProvider):
-        from retrospan_exporters.sqlite import SQLiteSpanExporter
-
-        provider.add_span_processor(_processor_for(SQLiteSpanExporter()))
-
-
-def _processor_for(exporter: Any, *args: Any, **kwargs: Any) -> Any:
-    """The processor that an exporter is put behind: ours for ours, the SDK's for all others."""
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-    from retrospan.configuration import recording_processor
+    from retrospan.configuration import begin
     from retrospan_exporters import lifecycle
     from retrospan_exporters.sqlite import SQLiteSpanExporter
 
-    if not isinstance(exporter, SQLiteSpanExporter):
-        return BatchSpanProcessor(exporter, *args, **kwargs)
-    processor = recording_processor(exporter)
-    lifecycle.handle_signals()
-    lifecycle.wrap_exits()
-    return processor
+    provider = trace.get_tracer_provider()
+    is_there = any(isinstance(part, SQLiteSpanExporter) for part in lifecycle.forking())
+    if isinstance(provider, TracerProvider) and not is_there:
+        processor = begin(SQLiteSpanExporter()).processor
+        assert processor is not None
+        provider.add_span_processor(processor)
+        _watch_provider()
+
+
+def _add_recorder(kwargs: dict[str, Any]) -> None:
+    """Have the SDK put our processor where it would put its own behind our exporter, and the run's id on the resource."""
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    from retrospan.configuration import begin, resource_attributes
+    from retrospan_exporters.sqlite import SQLiteSpanExporter
+
+    recorder = begin(SQLiteSpanExporter())
+
+    def processor_for(made: Any, *args: Any, **options: Any) -> Any:
+        # The SDK makes exporters when the resource is there already; ours had to settle the run's id before.
+        return (
+            recorder.processor if isinstance(made, SQLiteSpanExporter) else BatchSpanProcessor(made, *args, **options)
+        )
+
+    kwargs.setdefault("export_span_processor", processor_for)
+    kwargs["resource_attributes"] = {
+        **(kwargs.get("resource_attributes") or {}),
+        **resource_attributes(recorder.run_id),
+    }
+
+
+def _watch_provider() -> None:
+    from opentelemetry import trace
+
+    from retrospan.configuration import recorders
+
+    for recorder in recorders():
+        recorder.watch(trace.get_tracer_provider())
+
+
+def _names(variable: str | None) -> list[str]:
+    return [name.strip() for name in (variable or "").split(",") if name.strip()]
 
 
 def _exporters(asked: str | None, *, has_db: bool) -> str:
     """The exporters to use: the user's, and ours where nothing was asked for, or a record was."""
     if not asked:
         return EXPORTER
-    names = [name.strip() for name in asked.split(",") if name.strip()]
+    names = _names(asked)
     if not has_db or EXPORTER in names:
         return asked
     return ",".join([*(name for name in names if name != "none"), EXPORTER])
 
 
 def _are_httpx_hooks_on() -> bool:
-    off = {name.strip() for name in os.environ.get(OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, "").split(",")}
-    return not off & {"retrospan-httpx", "retrospan-httpx2", "*"}
+    off = _names(os.environ.get(OTEL_PYTHON_DISABLED_INSTRUMENTATIONS))
+    return not set(off) & {"retrospan-httpx", "retrospan-httpx2", "*"}
 
 
 def _is_news(record: logging.LogRecord) -> bool:

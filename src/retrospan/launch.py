@@ -27,7 +27,7 @@ NOT_EXECUTABLE: Final = 126
 _FORWARDED: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command(context_settings={"allow_interspersed_args": False})
 @db_option
 @click.option("--run-id", metavar="ID", help="Id of the run; made unless given.")
 @click.option("--slo", is_flag=True, help="Print the verdict when the program has ended, and exit with its code.")
@@ -40,12 +40,20 @@ def run(context: click.Context, db: Path, run_id: str | None, slo: bool, command
     when that is not 0 (128 + n when signal n ended it), else with --slo the verdict's; 126 and 127 when the program cannot
     be started. The verdict is told on stderr, since stdout is the program's.
     """
+    from retrospan_instrumentation.hooks import is_disabled
+
+    if is_disabled():
+        context.exit(_run(command, os.environ))
     ending = _Ending(db, run_id, command)
     code = _run(command, ending.environment())
-    ending.sum_up()
-    if slo:
-        code = code or ending.judge()
-    context.exit(code)
+    try:
+        ending.sum_up()
+        context.exit(code or (ending.judge() if slo else 0))
+    except RecordError as error:
+        if not code:
+            raise
+        click.echo(f"retrospan: {error}", err=True)
+        context.exit(code)
 
 
 class _Ending:

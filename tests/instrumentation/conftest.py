@@ -1,48 +1,109 @@
-"""Spans of the hooks, in memory, and a server with its own log."""
+"""Spans of the hooks, in memory, and a server with its own log.
 
+Whatever a test does, at its end every span that was started has ended exactly once, the context is as it was, and no hook
+has failed, unless the test itself forced a fault.
+"""
+
+import gc
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from opentelemetry.context import Context, get_current
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.trace import SpanKind
+
 import retrospan_instrumentation
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from origin import Origin
-from retrospan_instrumentation import hooks
+from retrospan_instrumentation import hooks, resends, waits
+
+from .scenario import HTTP
 
 
-class Spans:
-    """What has ended so far."""
+class Spans(SpanProcessor):
+    """What has started, and what has ended so far."""
 
     def __init__(self) -> None:
-        self._exporter = InMemorySpanExporter()
-        self.provider = TracerProvider()
-        self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self.started: list[int] = []
+        self._ended: list[ReadableSpan] = []
+        self.faults_are_forced = False
+        self.provider = TracerProvider(shutdown_on_exit=False)
+        self.provider.add_span_processor(self)
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        self.started.append(span.get_span_context().span_id)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self._ended.append(span)
 
     def all(self, name: str | None = None) -> list[ReadableSpan]:
-        spans = self._exporter.get_finished_spans()
-        return [span for span in spans if name is None or span.name == name]
+        """Ended spans, of that name, in order of their end."""
+        return [span for span in list(self._ended) if name is None or span.name == name]
 
     def facts(self, name: str, *keys: str) -> list[Any]:
         """The attributes of these names, of each span of that name, in order of their end."""
-        found = [tuple((span.attributes or {}).get(key) for key in keys) for span in self.all(name)]
-        return [facts[0] for facts in found] if len(keys) == 1 else found
+        return [_picked(span, keys) for span in self.all(name)]
+
+    def clients(self) -> list[ReadableSpan]:
+        """Spans of sends, in order of their start."""
+        return sorted((s for s in self._ended if s.kind is SpanKind.CLIENT), key=lambda span: span.start_time or 0)
+
+    def sends(self, *keys: str) -> list[Any]:
+        """The attributes of these names of each send, in order of their start."""
+        return [_picked(span, keys) for span in self.clients()]
 
     def events(self, name: str) -> list[tuple[str, dict[str, Any]]]:
         return [(s.name, dict(e.attributes or {})) for s in self.all() for e in s.events if e.name == name]
+
+    def waits(self) -> list[tuple[str, dict[str, Any]]]:
+        """Every limiter wait told, as an event or as a span: (action, attributes)."""
+        found = [(e.name, dict(e.attributes or {})) for s in self.all() for e in s.events]
+        found += [(s.name, dict(s.attributes or {})) for s in self.all()]
+        return [(name[13:], facts) for name, facts in found if name.startswith("rate_limiter.")]
+
+    def unended(self) -> Counter[int]:
+        """What was started and has not ended, or has ended more than once."""
+        missing = Counter(self.started)
+        missing.subtract(span.context.span_id for span in self._ended)  # type: ignore[union-attr]
+        return Counter({span: count for span, count in missing.items() if count})
+
+
+def _picked(span: ReadableSpan, keys: tuple[str, ...]) -> Any:
+    values = tuple((span.attributes or {}).get(key) for key in keys)
+    return values[0] if len(keys) == 1 else values
 
 
 @pytest.fixture
 def spans() -> Iterator[Spans]:
     recorded = Spans()
+    waits.drain(final=True)
     hooks._faults.clear()
+    before = get_current()
+    waits.alone.set(())
+    resends._last.set(None)
     retrospan_instrumentation.instrument_all(tracer_provider=recorded.provider)
     yield recorded
+    gc.collect()
+    waits.drain(final=True)
     retrospan_instrumentation.uninstrument_all()
+    assert recorded.unended() == Counter()
+    assert get_current() == before
+    assert recorded.faults_are_forced or not hooks._faults
 
 
 @pytest.fixture
 def origin() -> Iterator[Origin]:
     with Origin() as server:
         yield server
+
+
+@pytest.fixture
+def other_origin() -> Iterator[Origin]:
+    with Origin("127.0.0.2") as server:
+        yield server
+
+
+@pytest.fixture(params=["httpx2-sync", "httpx2-asyncio", "httpx-sync", "httpx-asyncio"])
+def http(request: pytest.FixtureRequest) -> HTTP:
+    return HTTP(*request.param.split("-"))

@@ -1,0 +1,489 @@
+"""Promises of the pybreaker hooks: the state at the call, what the breaker took the request for, transitions, refusals."""
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pybreaker
+import pytest
+
+from origin import Answer, Origin
+from retrospan_instrumentation import frames, waits
+from retrospan_instrumentation import semconv as sc
+from retrospan_instrumentation.pybreaker import PybreakerInstrumentor
+
+from .conftest import Spans
+from .scenario import HTTP, call
+
+BREAKER = (sc.CIRCUIT_BREAKER_STATE, sc.CIRCUIT_BREAKER_RECORDED)
+MOVE = (sc.CIRCUIT_BREAKER_OLD_STATE, sc.CIRCUIT_BREAKER_NEW_STATE, sc.SERVER_ADDRESS, sc.CIRCUIT_BREAKER_SCOPE)
+
+
+def make(name: str | None = "127.0.0.1", **options: Any) -> pybreaker.CircuitBreaker:
+    return pybreaker.CircuitBreaker(**{"fail_max": 3, "reset_timeout": 60, "name": name, **options})
+
+
+async def through(http: HTTP, breaker: pybreaker.CircuitBreaker, body: Any) -> Any:
+    """A call through a breaker, as each mode does it."""
+    if http.is_async:
+        with breaker.calling():
+            return await body()
+    return breaker.call(http.function(body))
+
+
+async def get_ok(client: Any, url: str) -> Any:
+    return (await call(client.get(url))).raise_for_status()
+
+
+# -- state and outcome on the request
+
+
+@pytest.mark.parametrize(("status", "recorded"), [(200, "success"), (503, "failure")])
+def test_a_request_has_the_state_it_ran_under_and_what_the_breaker_took_it_for(
+    http: HTTP, spans: Spans, origin: Origin, status: int, recorded: str
+) -> None:
+    url = origin.script("/", Answer(status))
+
+    async def scenario() -> None:
+        client = http.client()
+        try:
+            await through(http, make(), lambda: get_ok(client, url))
+        except http.module.HTTPStatusError:
+            pass
+        await call(http.close(client))
+
+    http.run(scenario())
+    assert spans.sends(*BREAKER) == [("closed", recorded)]
+
+
+def test_a_request_outside_every_breaker_has_neither(http: HTTP, spans: Spans, origin: Origin) -> None:
+    async def scenario() -> None:
+        client = http.client()
+        await get_ok(client, origin.url("/"))
+        await call(http.close(client))
+
+    http.run(scenario())
+    assert spans.sends(*BREAKER) == [(None, None)]
+
+
+def test_an_error_that_the_breaker_excludes_is_a_success(http: HTTP, spans: Spans, origin: Origin) -> None:
+    url = origin.script("/", Answer(404))
+
+    async def scenario() -> None:
+        client = http.client()
+        with pytest.raises(http.module.HTTPStatusError):
+            await through(http, make(exclude=[http.module.HTTPStatusError]), lambda: get_ok(client, url))
+        await call(http.close(client))
+
+    http.run(scenario())
+    assert spans.sends(*BREAKER) == [("closed", "success")]
+
+
+def test_the_request_is_told_late_with_its_true_end(http: HTTP, spans: Spans, origin: Origin) -> None:
+    seen: list[Any] = []
+
+    async def scenario() -> None:
+        client = http.client()
+
+        async def fetch_and_work() -> None:
+            await get_ok(client, origin.url("/"))
+            seen.extend([list(spans.clients()), time.time_ns()])
+            time.sleep(0.05)
+
+        await through(http, make(), fetch_and_work)
+        await call(http.close(client))
+
+    http.run(scenario())
+    (span,) = spans.clients()
+    held_back, read = seen
+    assert held_back == []
+    assert span.end_time is not None
+    assert span.end_time <= read
+    assert spans.sends(*BREAKER) == [("closed", "success")]
+
+
+def test_at_most_one_request_a_breaker_call_is_held_back(http: HTTP, spans: Spans, origin: Origin) -> None:
+    ended: list[int] = []
+
+    async def scenario() -> None:
+        client = http.client()
+
+        async def three() -> None:
+            for _ in range(3):
+                await get_ok(client, origin.url("/"))
+                ended.append(len(spans.clients()))
+
+        await through(http, make(), three)
+        await call(http.close(client))
+
+    http.run(scenario())
+    assert ended == [0, 1, 2]
+    assert spans.sends(*BREAKER) == [("closed", "none"), ("closed", "none"), ("closed", "success")]
+
+
+def test_a_breaker_around_a_whole_retry_decides_none_of_its_sends(http: HTTP, spans: Spans, origin: Origin) -> None:
+    url = origin.script("/", Answer(503), Answer(200))
+    ended: list[int] = []
+
+    async def scenario() -> None:
+        client = http.client()
+
+        async def fetch() -> None:
+            response = await call(client.get(url))
+            ended.append(len(spans.clients()))
+            response.raise_for_status()
+
+        await through(http, make(), lambda: http.retry(fetch))
+        await call(http.close(client))
+
+    http.run(scenario())
+    assert ended == [1, 2]
+    assert spans.sends(*BREAKER) == [("closed", "none"), ("closed", "none")]
+
+
+def test_a_breaker_inside_a_retry_decides_each_send(http: HTTP, spans: Spans, origin: Origin) -> None:
+    url = origin.script("/", Answer(503), Answer(200))
+    breaker = make()
+
+    async def scenario() -> None:
+        client = http.client()
+        await http.retry(lambda: through(http, breaker, lambda: get_ok(client, url)))
+        await call(http.close(client))
+
+    http.run(scenario())
+    assert spans.sends(*BREAKER) == [("closed", "failure"), ("closed", "success")]
+
+
+def test_the_nearest_breaker_decides(http: HTTP, spans: Spans, origin: Origin) -> None:
+    url = origin.script("/", Answer(503))
+
+    async def scenario() -> None:
+        client = http.client()
+
+        async def inner() -> None:
+            with pytest.raises(http.module.HTTPStatusError):
+                await through(http, make("inner"), lambda: get_ok(client, url))
+
+        await through(http, make("outer"), inner)
+        await call(http.close(client))
+
+    http.run(scenario())
+    assert spans.sends(*BREAKER) == [("closed", "failure")]
+
+
+def test_a_breaker_inside_the_transport_decides_the_send(http: HTTP, spans: Spans, origin: Origin) -> None:
+    breaker = make()
+
+    async def scenario() -> None:
+        wire = http.wire()
+
+        async def guarded(request: Any) -> Any:
+            async def send() -> Any:
+                return await call(http.handle(wire, request))
+
+            return await through(http, breaker, send)
+
+        client = http.client(transport=http.through(guarded, wire))
+        await get_ok(client, origin.url("/"))
+        with pytest.raises(http.module.ConnectError):
+            await call(client.get("http://127.0.0.1:9/"))
+        await call(http.close(client))
+
+    http.run(scenario())
+    assert spans.sends(*BREAKER, sc.HTTP_REQUEST_HOP_LAST) == [
+        ("closed", "success", True),
+        ("closed", "failure", False),
+    ]
+
+
+def test_a_breaker_inside_the_transport_without_a_wire_is_on_the_request_all_the_same(http: HTTP, spans: Spans) -> None:
+    async def scenario() -> None:
+        async def guarded(request: Any) -> Any:
+            async def answer() -> Any:
+                return http.module.Response(200)
+
+            return await through(http, make(), answer)
+
+        await call(http.client(transport=http.through(guarded)).get("http://a.example/"))
+
+    http.run(scenario())
+    assert spans.sends(*BREAKER, sc.HTTP_REQUEST_WIRE) == [("closed", "success", None)]
+
+
+def test_a_request_in_a_pool_under_a_breaker_is_decided_by_it(spans: Spans, origin: Origin) -> None:
+    http = HTTP("httpx2", "sync")
+    with http.client() as client, ThreadPoolExecutor(1) as pool:
+        make().call(lambda: pool.submit(client.get, origin.url("/")).result())
+    assert spans.sends(*BREAKER) == [("closed", "success")]
+
+
+# -- refusals
+
+
+def test_a_refused_call_is_a_span_of_no_length_and_no_send(http: HTTP, spans: Spans, origin: Origin) -> None:
+    breaker = make("127.0.0.1:metadata")
+    breaker.open()
+
+    async def scenario() -> None:
+        with pytest.raises(pybreaker.CircuitBreakerError):
+            await through(http, breaker, lambda: get_ok(None, ""))
+
+    http.run(scenario())
+    (span,) = spans.all("circuit_breaker.rejected")
+    assert span.start_time == span.end_time
+    assert dict(span.attributes or {}) == {
+        sc.CIRCUIT_BREAKER_NAME: "127.0.0.1:metadata",
+        sc.CIRCUIT_BREAKER_SCOPE: "host",
+        sc.SERVER_ADDRESS: "127.0.0.1",
+    }
+    assert spans.clients() == []
+
+
+def test_the_call_that_trips_the_breaker_is_a_failure_and_no_refusal(http: HTTP, spans: Spans, origin: Origin) -> None:
+    url = origin.script("/", Answer(503))
+
+    async def scenario() -> None:
+        client = http.client()
+        with pytest.raises(pybreaker.CircuitBreakerError):
+            await through(http, make(fail_max=1), lambda: get_ok(client, url))
+        await call(http.close(client))
+
+    http.run(scenario())
+    assert spans.sends(*BREAKER) == [("closed", "failure")]
+    assert spans.all("circuit_breaker.rejected") == []
+
+
+def test_a_request_refused_by_a_breaker_inside_the_transport_is_an_error_without_wire(
+    http: HTTP, spans: Spans, origin: Origin
+) -> None:
+    breaker = make()
+    breaker.open()
+
+    async def scenario() -> None:
+        wire = http.wire()
+
+        async def guarded(request: Any) -> Any:
+            async def send() -> Any:
+                return await call(http.handle(wire, request))
+
+            return await through(http, breaker, send)
+
+        client = http.client(transport=http.through(guarded, wire))
+        with pytest.raises(pybreaker.CircuitBreakerError):
+            await call(client.get(origin.url("/")))
+        breaker.close()
+        await call(client.get(origin.url("/")))
+        await call(http.close(client))
+
+    http.run(scenario())
+    assert spans.sends(sc.ERROR_TYPE, sc.HTTP_REQUEST_WIRE, *BREAKER, sc.HTTP_REQUEST_RESEND_COUNT) == [
+        ("CircuitBreakerError", None, "open", "none", 0),
+        (None, True, "closed", "success", 0),
+    ]
+    assert len(spans.all("circuit_breaker.rejected")) == 1
+    assert len(origin.log) == 1
+
+
+# -- transitions
+
+
+def test_every_transition_is_a_span_of_no_length(http: HTTP, spans: Spans, origin: Origin) -> None:
+    url = origin.script("/", Answer(503), Answer(503), Answer(200))
+    breaker = make("api.example.org:artifact", fail_max=1, reset_timeout=0.05)
+
+    async def scenario() -> None:
+        client = http.client()
+        for _ in range(2):
+            with pytest.raises(pybreaker.CircuitBreakerError):
+                await through(http, breaker, lambda: get_ok(client, url))
+            time.sleep(0.06)
+        await through(http, breaker, lambda: get_ok(client, url))
+        await call(http.close(client))
+
+    http.run(scenario())
+    place = ("api.example.org", "host")
+    assert spans.facts("circuit_breaker.state_change", *MOVE) == [
+        ("closed", "open", *place),
+        ("open", "half_open", *place),
+        ("half_open", "open", *place),
+        ("open", "half_open", *place),
+        ("half_open", "closed", *place),
+    ]
+    assert set(spans.facts("circuit_breaker.state_change", sc.CIRCUIT_BREAKER_RESET_TIMEOUT)) == {0.05}
+    assert all(span.start_time == span.end_time for span in spans.all("circuit_breaker.state_change"))
+    assert spans.sends(*BREAKER) == [("closed", "failure"), ("half_open", "failure"), ("half_open", "success")]
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("api.crossref.org", ("api.crossref.org", "host")),
+        ("unpaywall", ("127.0.0.1", "resolver")),
+        (None, ("127.0.0.1", "host")),
+        ("https://SECRET@a.example/SECRET?SECRET", ("a.example", "host")),
+    ],
+)
+def test_the_host_is_the_one_that_the_name_says_else_the_requests(
+    http: HTTP, spans: Spans, origin: Origin, name: str | None, place: tuple[str, str]
+) -> None:
+    url = origin.script("/", Answer(503))
+
+    async def scenario() -> None:
+        client = http.client()
+        with pytest.raises(pybreaker.CircuitBreakerError):
+            await through(http, make(name, fail_max=1), lambda: get_ok(client, url))
+        await call(http.close(client))
+
+    http.run(scenario())
+    assert spans.facts("circuit_breaker.state_change", *MOVE) == [("closed", "open", *place)]
+
+
+def test_a_refusal_by_a_resolvers_breaker_names_the_host_it_opened_for(spans: Spans, origin: Origin) -> None:
+    http = HTTP("httpx2", "sync")
+    breaker, url = make("unpaywall", fail_max=1), origin.script("/", Answer(503))
+    with http.client() as client:
+        for _ in range(2):
+            with pytest.raises(pybreaker.CircuitBreakerError):
+                breaker.call(lambda: client.get(url).raise_for_status())
+    assert spans.facts("circuit_breaker.rejected", sc.CIRCUIT_BREAKER_NAME, sc.CIRCUIT_BREAKER_SCOPE) == [
+        ("unpaywall", "resolver")
+    ]
+
+
+def test_opening_and_closing_by_hand_are_transitions(spans: Spans) -> None:
+    breaker = make()
+    breaker.open()
+    breaker.half_open()
+    breaker.close()
+    assert [move[:2] for move in spans.facts("circuit_breaker.state_change", *MOVE)] == [
+        ("closed", "open"),
+        ("open", "half_open"),
+        ("half_open", "closed"),
+    ]
+
+
+# -- forms, and leaving the program's own alone
+
+
+def test_each_way_of_calling_is_one_call(spans: Spans, origin: Origin) -> None:
+    http = HTTP("httpx2", "sync")
+    breaker = make()
+    with http.client() as client:
+        url = origin.url("/")
+        breaker.call(client.get, url)
+        breaker(client.get)(url)
+        with breaker.calling():
+            client.get(url)
+
+        @breaker
+        def decorated() -> None:
+            client.get(url)
+
+        @breaker.calling()  # type: ignore[untyped-decorator]
+        def by_context_manager() -> None:
+            client.get(url)
+
+        decorated()
+        by_context_manager()
+        by_context_manager()
+    assert spans.sends(*BREAKER) == [("closed", "success")] * 6
+
+
+def test_a_generator_through_a_breaker_still_works(spans: Spans) -> None:
+    breaker = make()
+
+    def numbers() -> Any:
+        yield from (1, 2, 3)
+
+    assert list(breaker.call(numbers)) == [1, 2, 3]
+    assert breaker.fail_counter == 0
+
+
+def test_a_coroutine_function_through_call_is_decided_before_it_runs_so_its_send_is_none(
+    spans: Spans, origin: Origin
+) -> None:
+    http = HTTP("httpx2", "asyncio")
+
+    async def scenario() -> None:
+        async with http.client() as client:
+            await make().call(client.get, origin.url("/"))
+
+    asyncio.run(scenario())
+    assert spans.sends(*BREAKER) == [(None, None)]
+
+
+def test_the_context_is_as_before_after_every_end(http: HTTP, spans: Spans) -> None:
+    breaker = make(fail_max=1)
+
+    async def scenario() -> list[Any]:
+        async def fail() -> None:
+            raise LookupError
+
+        async def succeed() -> None:
+            assert isinstance(frames.current(), frames.BreakerFrame)
+
+        await through(http, breaker, succeed)
+        seen = [frames.current()]
+        for _ in range(2):  # one that trips it, one that it refuses
+            with pytest.raises(pybreaker.CircuitBreakerError):
+                await through(http, breaker, fail)
+            seen.append(frames.current())
+        return seen
+
+    assert http.run(scenario()) == [None, None, None]
+
+
+def test_a_cancelled_call_is_a_failure_as_the_breaker_counts_it(spans: Spans) -> None:
+    breaker = make()
+    http = HTTP("httpx2", "asyncio")
+
+    async def scenario() -> None:
+        async def hang(request: Any) -> Any:
+            await asyncio.sleep(60)
+
+        client = http.client(transport=http.through(hang))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                with breaker.calling():
+                    await client.get("http://a.example/")
+
+    asyncio.run(scenario())
+    assert breaker.fail_counter == 1
+    assert spans.sends(sc.ERROR_TYPE, *BREAKER) == [("CancelledError", "closed", "failure")]
+
+
+class Listening(pybreaker.CircuitBreakerListener):
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:
+        self.heard.append(new_state.name)
+
+
+def test_breakers_made_before_the_hooks_are_reached_and_given_back(origin: Origin) -> None:
+    foreign = Listening()
+    breaker = make(listeners=[foreign])
+    recorded = Spans()
+    PybreakerInstrumentor().instrument(tracer_provider=recorded.provider)
+    breaker.open()
+    assert len(breaker.listeners) == 2
+    PybreakerInstrumentor().uninstrument()
+    assert breaker.listeners == (foreign,)
+    breaker.close()
+    assert foreign.heard == ["open", "closed"]
+    assert len(recorded.all("circuit_breaker.state_change")) == 1
+
+
+def test_a_breaker_that_is_gone_is_not_kept(spans: Spans) -> None:
+    from weakref import ref
+
+    breaker = make()
+    breaker.call(lambda: None)
+    gone = ref(breaker)
+    del breaker
+    import gc
+
+    gc.collect()
+    waits.sweep()
+    assert gone() is None

@@ -1,0 +1,521 @@
+"""Promises about limiter waits: each is told once, and belongs to the request that it was for, or to none."""
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+
+from origin import Answer, Origin
+from retrospan_instrumentation import semconv as sc
+from retrospan_instrumentation import waits
+from retrospan_instrumentation.api import attempt, role
+
+from .conftest import Spans
+from .scenario import HTTP, call
+
+SECOND = 1_000_000_000
+LIMITER = 4711
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Nanoseconds by which the clock of the waits is put forward: `clock[0] += …`."""
+    forward = [0]
+    monkeypatch.setattr(waits, "time_ns", lambda: time.time_ns() + forward[0])
+    monkeypatch.setattr(waits, "_SWEEPS_APART", 0)
+    return forward
+
+
+def granted(name: str = "pyrate", after: int = 0, limiter: int = LIMITER) -> None:
+    """A limiter grants, `after` so many nanoseconds."""
+    waits.report(limiter, name, True, waits.time_ns() - after, None)
+
+
+def refused(name: str = "pyrate", limiter: int = LIMITER) -> None:
+    waits.report(limiter, name, False, waits.time_ns(), 0)
+
+
+def sync(answer: int = 200) -> Any:
+    import httpx2
+
+    return httpx2.Client(transport=httpx2.MockTransport(lambda request: httpx2.Response(answer)))
+
+
+def delays(spans: Spans) -> list[int | None]:
+    return spans.sends(sc.RATE_LIMITER_DELAY_MS)
+
+
+# -- told how
+
+
+def test_a_grant_at_once_is_an_event_on_its_request_at_its_own_time(http: HTTP, spans: Spans, origin: Origin) -> None:
+    times = []
+
+    async def scenario() -> None:
+        client = http.client()
+        times.append(time.time_ns())
+        granted("127.0.0.1:metadata")
+        times.append(time.time_ns())
+        await call(client.get(origin.url("/")))
+        await call(http.close(client))
+
+    http.run(scenario())
+    (span,) = spans.all()
+    (event,) = span.events
+    assert event.name == "rate_limiter.acquire"
+    assert times[0] <= event.timestamp <= times[1]
+    assert dict(event.attributes or {}) == {
+        sc.RATE_LIMITER_NAME: "127.0.0.1:metadata",
+        sc.RATE_LIMITER_DELAY_MS: 0,
+        sc.SERVER_ADDRESS: "127.0.0.1",
+        sc.HTTP_REQUEST_ROLE: "metadata",
+    }
+    assert delays(spans) == [0]
+
+
+def test_a_delayed_grant_is_a_span_of_its_own_with_its_true_times(http: HTTP, spans: Spans, origin: Origin) -> None:
+    start = time.time_ns() - 3 * SECOND
+
+    async def scenario() -> None:
+        client = http.client()
+        waits.report(LIMITER, "api", True, start, 5000)
+        await call(client.get(origin.url("/")))
+        await call(http.close(client))
+
+    http.run(scenario())
+    (wait,) = spans.all("rate_limiter.acquire")
+    assert wait.start_time == start
+    assert wait.end_time is not None
+    assert 3 * SECOND <= wait.end_time - start < 4 * SECOND
+    assert wait.attributes is not None
+    assert wait.attributes[sc.RATE_LIMITER_MAX_DELAY_MS] == 5000
+    assert wait.attributes[sc.RATE_LIMITER_DELAY_MS] == waits.milliseconds(wait.end_time - start)
+    assert wait.attributes[sc.SERVER_ADDRESS] == "127.0.0.1"
+    assert delays(spans) == [wait.attributes[sc.RATE_LIMITER_DELAY_MS]]
+
+
+def test_a_request_that_asked_no_limiter_has_no_delay(spans: Spans) -> None:
+    sync().get("http://a.example/")
+    assert delays(spans) == [None]
+
+
+def test_a_request_waited_for_all_the_grants_before_it(spans: Spans) -> None:
+    granted("day", after=SECOND)
+    granted("minute", after=2 * SECOND)
+    sync().get("http://a.example/")
+    assert delays(spans) == [3000]
+
+
+def test_no_request_carries_more_than_32_events(spans: Spans) -> None:
+    for number in range(40):
+        granted(f"key{number}")
+    sync().get("http://a.example/")
+    (request,) = spans.clients()
+    assert len(request.events) == 32
+    assert len(spans.all("rate_limiter.acquire")) == 8
+    assert len(spans.waits()) == 40
+
+
+def test_a_wait_is_a_child_of_the_span_that_was_current_when_it_happened(spans: Spans) -> None:
+    with trace.use_span(spans.provider.get_tracer("program").start_span("program"), end_on_exit=True) as parent:
+        granted(after=SECOND)
+        sync().get("http://a.example/")
+    (wait,) = spans.all("rate_limiter.acquire")
+    assert wait.parent is not None
+    assert wait.parent.span_id == parent.get_span_context().span_id
+
+
+@pytest.mark.parametrize(
+    ("key", "said", "found"),
+    [("a.example:metadata", "artifact", "metadata"), ("a.example", "artifact", "artifact"), ("a.example", None, None)],
+)
+def test_the_role_of_a_wait_is_its_keys_else_what_the_program_says(
+    spans: Spans, key: str, said: str | None, found: str | None
+) -> None:
+    if said is None:
+        granted(key)
+    else:
+        with role(said):
+            granted(key)
+    sync().get("http://a.example/")
+    ((_, facts),) = spans.waits()
+    assert facts.get(sc.HTTP_REQUEST_ROLE) == found
+
+
+def test_of_a_key_that_is_a_url_the_host_alone_is_recorded(spans: Spans) -> None:
+    granted("https://SECRET@a.example/SECRET?SECRET", after=SECOND)
+    sync().get("http://a.example/")
+    ((_, facts),) = spans.waits()
+    assert (facts[sc.RATE_LIMITER_NAME], facts[sc.SERVER_ADDRESS]) == ("a.example", "a.example")
+    assert delays(spans) == [1000]
+
+
+def test_a_head_skip_is_a_span_of_no_length(spans: Spans) -> None:
+    waits.head_skip("a.example", "artifact")
+    (span,) = spans.all()
+    assert span.name == "rate_limiter.head_skip"
+    assert span.start_time == span.end_time
+    assert dict(span.attributes or {}) == {
+        sc.SERVER_ADDRESS: "a.example",
+        sc.HTTP_REQUEST_ROLE: "artifact",
+        sc.RATE_LIMITER_DELAY_MS: 0,
+    }
+
+
+# -- polling
+
+
+def test_refusals_followed_by_a_grant_are_one_acquire_timed_from_the_first(spans: Spans, clock: list[int]) -> None:
+    refused()
+    clock[0] += SECOND // 2
+    refused()
+    clock[0] += SECOND // 2
+    granted()
+    sync().get("http://a.example/")
+    assert [(action, facts[sc.RATE_LIMITER_DELAY_MS]) for action, facts in spans.waits()] == [("acquire", 1000)]
+    assert delays(spans) == [1000]
+
+
+def test_a_refusal_alone_is_a_block_when_its_frame_closes(spans: Spans) -> None:
+    with attempt("tier", "source"):
+        refused("a.example:metadata")
+        assert spans.waits() == []
+    ((action, facts),) = spans.waits()
+    assert (action, facts[sc.SERVER_ADDRESS], facts[sc.HTTP_REQUEST_ROLE]) == ("block", "a.example", "metadata")
+
+
+def test_a_refusal_outside_every_frame_is_a_block_after_a_second(spans: Spans, clock: list[int]) -> None:
+    refused()
+    clock[0] += SECOND // 2
+    waits.drain()
+    assert spans.waits() == []
+    clock[0] += SECOND
+    waits.drain()
+    assert [action for action, _ in spans.waits()] == ["block"]
+
+
+def test_refusals_of_other_keys_limiters_or_tasks_are_not_polling(spans: Spans) -> None:
+    with attempt("tier", "source"):
+        refused("a")
+        granted("b")
+        granted("a", limiter=LIMITER + 1)
+        other = threading.Thread(target=granted, args=("a",))
+        other.start()
+        other.join()
+    assert sorted((action, facts[sc.RATE_LIMITER_NAME]) for action, facts in spans.waits()) == [
+        ("acquire", "a"),
+        ("acquire", "a"),
+        ("acquire", "b"),
+        ("block", "a"),
+    ]
+
+
+def test_tries_more_than_ten_seconds_apart_are_separate(spans: Spans, clock: list[int]) -> None:
+    with attempt("tier", "source"):
+        refused()
+        clock[0] += 11 * SECOND
+        granted()
+    assert sorted((action, facts[sc.RATE_LIMITER_DELAY_MS]) for action, facts in spans.waits()) == [
+        ("acquire", 0),
+        ("block", 0),
+    ]
+
+
+def test_a_wait_of_more_than_ten_seconds_right_after_a_refusal_is_the_same_acquire(
+    spans: Spans, clock: list[int]
+) -> None:
+    with attempt("tier", "source"):
+        refused()
+        asked = waits.time_ns()
+        clock[0] += 20 * SECOND
+        waits.report(LIMITER, "pyrate", True, asked, None)
+    assert [(action, facts[sc.RATE_LIMITER_DELAY_MS]) for action, facts in spans.waits()] == [("acquire", 20_000)]
+
+
+@pytest.mark.parametrize("form", ["call", "loop"])
+def test_a_retry_that_asks_again_is_polling_too(spans: Spans, clock: list[int], form: str) -> None:
+    http = HTTP("httpx2", "sync")
+    answers = iter([False, False, True])
+
+    def ask() -> None:
+        clock[0] += SECOND
+        if not next(answers):
+            refused()
+            raise LookupError
+        granted()
+        sync().get("http://a.example/")
+
+    if form == "call":
+        http.retrying_call()(ask)
+    else:
+        for one in http.retrying_call():
+            with one:
+                ask()
+    assert [(action, facts[sc.RATE_LIMITER_DELAY_MS]) for action, facts in spans.waits()] == [("acquire", 2000)]
+    assert delays(spans) == [2000]
+
+
+@pytest.mark.parametrize("form", ["call", "loop", "left loop"])
+def test_a_retry_that_is_never_granted_is_one_block(spans: Spans, form: str) -> None:
+    http = HTTP("httpx2", "sync")
+
+    def ask() -> None:
+        refused()
+        raise LookupError
+
+    if form == "left loop":
+        for one in http.retrying_call():
+            with one:
+                ask()
+            if one.retry_state.attempt_number == 3:
+                break
+        del one
+        waits.sweep()
+    else:
+        with pytest.raises(LookupError):
+            if form == "call":
+                http.retrying_call()(ask)
+            else:
+                for one in http.retrying_call():
+                    with one:
+                        ask()
+    assert [action for action, _ in spans.waits()] == ["block"]
+
+
+# -- taken by whom
+
+
+def test_a_key_that_names_a_host_is_taken_by_a_request_to_that_host_alone(spans: Spans) -> None:
+    with attempt("tier", "source"):
+        granted("b.example:metadata", after=SECOND)
+        sync().get("http://a.example/")
+        assert spans.waits() == []
+        sync().get("http://b.example/")
+    assert delays(spans) == [None, 1000]
+
+
+def test_a_wait_is_taken_once(spans: Spans) -> None:
+    granted(after=SECOND)
+    sync().get("http://a.example/")
+    sync().get("http://a.example/")
+    assert delays(spans) == [1000, None]
+
+
+def test_a_wait_outside_every_frame_is_taken_under_the_same_parent_alone(spans: Spans) -> None:
+    granted("outer", after=SECOND)
+    with spans.provider.get_tracer("program").start_as_current_span("program"):
+        sync().get("http://a.example/")
+    sync().get("http://a.example/")
+    assert delays(spans) == [None, 1000]
+
+
+def test_a_wait_in_a_frame_around_the_request_is_taken_through_the_frames_between(spans: Spans) -> None:
+    http = HTTP("httpx2", "sync")
+    with attempt("tier", "source"):
+        granted("outer", after=SECOND)
+        http.retrying_call()(lambda: (granted("inner", after=2 * SECOND), sync().get("http://a.example/")))
+    assert delays(spans) == [3000]
+
+
+def test_a_wait_left_by_a_failed_attempt_is_not_the_next_attempts(spans: Spans) -> None:
+    http = HTTP("httpx2", "sync")
+    results = iter([LookupError, None])
+
+    def once() -> None:
+        if error := next(results):
+            granted("lost", after=SECOND)
+            raise error
+        sync().get("http://a.example/")
+
+    http.retrying_call()(once)
+    assert [facts[sc.RATE_LIMITER_NAME] for _, facts in spans.waits()] == ["lost"]
+    assert delays(spans) == [None]
+
+
+def test_a_live_siblings_wait_is_never_taken(spans: Spans) -> None:
+    http = HTTP("httpx2", "asyncio")
+
+    async def scenario() -> None:
+        waited, asked = asyncio.Event(), asyncio.Event()
+        client = http.client(transport=http.mock(lambda request: http.module.Response(200)))
+
+        async def waiting() -> None:
+            granted("mine", after=SECOND)
+            waited.set()
+            await asked.wait()
+            await client.get("http://mine.example/")
+
+        async def asking() -> None:
+            await waited.wait()
+            await client.get("http://other.example/")
+            asked.set()
+
+        with attempt("tier", "source"):
+            await asyncio.gather(waiting(), asking())
+        await client.aclose()
+
+    http.run(scenario())
+    assert spans.sends(sc.SERVER_ADDRESS, sc.RATE_LIMITER_DELAY_MS) == [("other.example", None), ("mine.example", 1000)]
+
+
+def test_a_finished_helpers_wait_is_taken_by_the_request_that_follows(spans: Spans) -> None:
+    with attempt("tier", "source"):
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(granted, "helped", SECOND).result()
+        sync().get("http://a.example/")
+    assert delays(spans) == [1000]
+
+
+def test_the_wait_of_one_piece_of_work_is_not_taken_by_the_next_one_in_the_thread(spans: Spans) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(granted, "first", SECOND).result()
+        pool.submit(sync().get, "http://a.example/").result()
+    assert delays(spans) == [None]
+
+
+def test_a_wait_of_the_caller_is_taken_by_the_request_that_it_submits(spans: Spans) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        granted("caller", after=SECOND)
+        pool.submit(sync().get, "http://a.example/").result()
+        pool.submit(sync().get, "http://a.example/").result()
+    assert delays(spans) == [1000, None]
+
+
+def test_a_limiter_inside_the_transport_reports_to_the_request_around_it(
+    http: HTTP, spans: Spans, origin: Origin
+) -> None:
+    async def scenario() -> None:
+        wire = http.wire()
+
+        async def limited(request: Any) -> Any:
+            time.sleep(0.05)
+            granted("inside", after=SECOND // 20)
+            return await call(http.handle(wire, request))
+
+        client = http.client(transport=http.through(limited, wire))
+        await call(client.get(origin.url("/")))
+        await call(http.close(client))
+
+    http.run(scenario())
+    (wait,) = spans.all("rate_limiter.acquire")
+    (request,) = spans.clients()
+    assert delays(spans) == [50]
+    assert wait.end_time is not None
+    assert request.start_time is not None
+    assert wait.end_time <= request.start_time
+
+
+def test_each_send_of_a_transport_has_the_wait_before_it(http: HTTP, spans: Spans, origin: Origin) -> None:
+    url = origin.script("/", Answer(503), Answer(200))
+
+    async def scenario() -> None:
+        wire = http.wire()
+        seconds = iter([1, 2])
+
+        async def limited(request: Any) -> Any:
+            granted("inside", after=next(seconds) * SECOND)
+            return await call(http.handle(wire, request))
+
+        client = http.client(transport=http.retrying(http.through(limited, wire)))
+        await call(client.get(url))
+        await call(http.close(client))
+
+    http.run(scenario())
+    assert delays(spans) == [1000, 2000]
+
+
+def test_a_request_refused_inside_the_transport_is_no_send_of_anything(
+    http: HTTP, spans: Spans, origin: Origin
+) -> None:
+    url = origin.script("/", Answer(503), Answer(200))
+
+    async def scenario() -> None:
+        wire = http.wire()
+        answers = iter([True, False, True])
+
+        async def limited(request: Any) -> Any:
+            if not next(answers):
+                refused("inside")
+                raise LookupError
+            granted("inside")
+            return await call(http.handle(wire, request))
+
+        client = http.client(transport=http.through(limited, wire))
+        for _ in range(3):
+            try:
+                await call(client.get(url))
+            except LookupError:
+                pass
+        await call(http.close(client))
+
+    http.run(scenario())
+    keys = (sc.HTTP_RESPONSE_STATUS_CODE, sc.ERROR_TYPE, sc.HTTP_REQUEST_WIRE, sc.HTTP_REQUEST_RESEND_COUNT)
+    # The refusal lies between the failed send and its resend, and is neither; but for the wait it would be the second one.
+    assert spans.sends(*keys) == [(503, "503", True, 0), (None, "LookupError", None, 1), (200, None, True, 1)]
+    assert sorted(action for action, _ in spans.waits()) == ["acquire", "acquire", "block"]
+
+
+# -- told when
+
+
+def test_a_wait_that_no_request_takes_is_told_when_its_frame_closes(spans: Spans) -> None:
+    with attempt("tier", "source"):
+        granted("nobody", after=SECOND)
+        assert spans.waits() == []
+    assert [(action, facts[sc.RATE_LIMITER_DELAY_MS]) for action, facts in spans.waits()] == [("acquire", 1000)]
+
+
+def test_a_wait_outside_every_frame_is_told_after_a_minute(spans: Spans, clock: list[int]) -> None:
+    granted()
+    clock[0] += 59 * SECOND
+    waits.sweep()
+    assert spans.waits() == []
+    clock[0] += 2 * SECOND
+    waits.sweep()
+    assert len(spans.waits()) == 1
+
+
+def test_a_wait_is_told_when_its_thread_is_gone_though_an_older_one_still_waits(spans: Spans, clock: list[int]) -> None:
+    granted("older")
+    thread = threading.Thread(target=granted, args=("gone",))
+    thread.start()
+    thread.join()
+    waits.sweep()
+    assert [facts[sc.RATE_LIMITER_NAME] for _, facts in spans.waits()] == ["gone"]
+
+
+def test_a_wait_of_more_than_a_minute_ago_is_no_requests_any_more(spans: Spans, clock: list[int]) -> None:
+    clock[0] -= 61 * SECOND
+    granted(after=SECOND)
+    clock[0] += 61 * SECOND
+    sync().get("http://a.example/")
+    assert delays(spans) == [None]
+
+
+def test_a_request_keeps_a_wait_that_was_told_early(spans: Spans) -> None:
+    granted(after=SECOND)
+    waits.drain()
+    assert len(spans.waits()) == 1
+    sync().get("http://a.example/")
+    assert len(spans.waits()) == 1
+    assert delays(spans) == [1000]
+
+
+def test_a_drain_leaves_refusals_that_may_yet_be_followed_by_a_grant(spans: Spans) -> None:
+    with attempt("tier", "source"):
+        refused()
+        waits.drain()
+        assert spans.waits() == []
+        waits.drain(final=True)
+        assert [action for action, _ in spans.waits()] == ["block"]
+
+
+def test_ten_thousand_grants_that_guard_no_request_are_ten_thousand_told(spans: Spans) -> None:
+    for _ in range(10_000):
+        granted()
+    waits.drain()
+    assert len(spans.waits()) == 10_000
