@@ -9,7 +9,7 @@ demo: $(READY)
 	$(BIN)/python examples/downloader/demo.py
 
 test: lint
-	$(BIN)/python -m pytest -m "not long and not debian"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not debian"
 
 test-debian: $(READY)
 	$(BIN)/python -m pytest -m debian

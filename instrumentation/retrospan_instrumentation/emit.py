@@ -64,7 +64,8 @@ def tell(
     """
     attributes = known(facts)
     if on is not None:
-        on.add_event(name, attributes, timestamp=end)
+        if on.is_recording():  # the SDK warns of an event on a span that has ended
+            on.add_event(name, attributes, timestamp=end)
         return
     end = end or time_ns()
     context = get_current() if parent is None else below(parent)

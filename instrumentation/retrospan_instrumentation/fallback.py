@@ -88,7 +88,7 @@ class FallbackInstrumentor(LibraryInstrumentor):
         def enter(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             return _Storing(_arguments(function, instance, args, kwargs))
 
-        self.wrap(owner, name, enter, asynchronous=inspect.iscoroutinefunction(function))
+        self.wrap(owner, name, enter, asynchronous=inspect.iscoroutinefunction(function), layer="download")
         return True
 
     def _resolve(
@@ -224,7 +224,7 @@ class _Gate(Call):
                 sc.DOWNLOAD_WORK_ID: api.text(said(self._context, "work_id")) or work_id,
                 sc.FALLBACK_TIER: self._tier,
                 sc.FALLBACK_SOURCE: self._source,
-                sc.SERVER_ADDRESS: api.host_named(host_said(result)),
+                sc.SERVER_ADDRESS: host_said(result),
                 sc.FALLBACK_OUTCOME: outcome if outcome in sc.OUTCOMES else "skipped",
                 sc.FALLBACK_REASON: api.code(said(result, "reason")),
                 sc.FALLBACK_STATUS: api.whole(said(result, "status")),

@@ -34,6 +34,9 @@ KEY = create_key("retrospan-frame")
 left: deque[Callable[[], None]] = deque()
 """What finalisers leave to be done: all that one may do is append here."""
 
+at_end: list[Callable[[], None]] = []
+"""What is done when the process ends, for what would not end by itself."""
+
 _serials = itertools.count(1)
 _local = threading.local()
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -157,10 +160,10 @@ class RetryFrame(Frame):
         self.span: Span | None = None
 
     def __del__(self) -> None:
-        if self.is_open:  # a loop that was left by `break` after a failure
+        if getattr(self, "is_open", False):  # a loop that was left by `break` after a failure
             left.append(partial(_tell_left, self.waits, self.polls))
-        if self.span is not None:
-            left.append(self.span.end)
+        if (span := getattr(self, "span", None)) is not None:
+            left.append(span.end)
 
     def begin_attempt(self, number: int) -> None:
         """The attempt of this number begins; waits that the one before left belong to no request any more."""
@@ -187,14 +190,22 @@ class BreakerFrame(Frame):
         send.holds.append(self)
         self.held.append(send)
         while len(self.held) > 1:
-            self.held.pop(0).release()
+            self._let_go()
+        if not self.is_open:  # it closed meanwhile, in another thread
+            self._let_go()
 
     def close(self) -> None:
         super().close()
         while self.held:
-            send = self.held.pop()
-            send.breaker_recorded = self.outcome or "none"
-            send.release()
+            self._let_go(self.outcome)
+
+    def _let_go(self, outcome: str | None = None) -> None:
+        try:
+            send = self.held.pop(0)
+        except IndexError:  # another thread was faster
+            return
+        send.breaker_recorded = outcome or "none"
+        send.release()
 
 
 class ResolutionFrame(Frame):

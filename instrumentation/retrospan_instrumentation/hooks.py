@@ -235,13 +235,14 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its packag
             )
         return False
 
-    def wrap(self, owner: Any, name: str, enter: Enter, *, asynchronous: bool = False) -> None:
-        """Surround `owner.name` with what `enter` makes."""
+    def wrap(self, owner: Any, name: str, enter: Enter, *, asynchronous: bool = False, layer: str = "") -> None:
+        """Surround `owner.name` with what `enter` makes; a call of it counts for this layer, by default the library's."""
+        counts_for = layer or self.layer
 
         def entered(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
             if not self._on:
                 return None
-            layers.add(self.layer)
+            layers.add(counts_for)
             return enter(instance, args, kwargs)
 
         self.patch(owner, name, (around_async if asynchronous else around)(entered))

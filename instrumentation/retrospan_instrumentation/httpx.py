@@ -21,7 +21,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from . import frames, resends, sends, waits
 from .frames import HTTPFrame
-from .hooks import Call, LibraryInstrumentor
+from .hooks import Call, LibraryInstrumentor, fault
 from .semconv import ROLES
 from .sends import Send
 
@@ -161,9 +161,12 @@ class _Followed:
 
     def _over(self, error: BaseException | None = None, body_end: str | None = None) -> None:
         # A reader that stops early has not failed, nor has one that is cancelled between two chunks of its own accord.
-        self.retrospan_send.finish(
-            time_ns(), None if error is None else type(error).__name__, body_end=body_end, body_bytes=self._bytes
-        )
+        try:
+            self.retrospan_send.finish(
+                time_ns(), None if error is None else type(error).__name__, body_end=body_end, body_bytes=self._bytes
+            )
+        except Exception as own:
+            fault(own)
 
 
 class _Streams:

@@ -7,6 +7,7 @@ client got, and the breaker outside until it has decided. It then ends with its 
 Nothing here takes a lock: what only one thread may do is claimed by popping a list, which is atomic.
 """
 
+import os
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from math import isfinite
@@ -19,7 +20,7 @@ from opentelemetry.util.types import AttributeValue
 
 from . import emit, mapping, resends, waits
 from . import semconv as sc
-from .frames import AttemptFrame, BreakerFrame, CacheAnswer, Frame, HTTPFrame, RetryFrame, Target, nearest
+from .frames import AttemptFrame, BreakerFrame, CacheAnswer, Frame, HTTPFrame, RetryFrame, Target, at_end, nearest
 from .urls import url_hash
 
 _METHODS = frozenset(("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "CONNECT", "QUERY"))
@@ -32,6 +33,9 @@ _LONGEST_WAIT = 10.0 * 365 * 86400
 def is_retryable(status: int) -> bool:
     """The statuses after which clients send again: 429 and 5xx."""
     return status == 429 or status >= 500
+
+
+_open: set["Send"] = set()
 
 
 class Send:
@@ -68,6 +72,7 @@ class Send:
         self.cache: CacheAnswer | None = None if wire is None else CacheAnswer(not wire, False, False)
         self.holds: list[object] = []
         self._unended = [True]
+        _open.add(self)
         self.resend_count, self.retry_source, before, self.past = resends.count(hop, frame, is_send=is_send)
         waited_from = before.end if before is not None else None
         self.retry_wait = max(0, start - waited_from) if waited_from is not None and self.resend_count else None
@@ -158,6 +163,10 @@ class Send:
         """Whether its response or its error is known."""
         return self.status is not None or self.end is not None
 
+    def leave_to_parent(self) -> None:
+        """In a forked child: the span is the parent's to end."""
+        self._unended.clear()
+
     def let_go(self, hop: HTTPFrame) -> None:
         """The hop knows that this send is not, or is, the one whose response the client gets."""
         try:
@@ -168,7 +177,8 @@ class Send:
 
     def release(self) -> None:
         """One of those who held it lets go."""
-        self.holds.pop()
+        if self.holds:
+            self.holds.pop()
         self._end_if_free()
 
     def _end_if_free(self) -> None:
@@ -185,6 +195,7 @@ class Send:
                 span.set_status(_ERROR)
         span.end(end_time=self.end)
         self.hop = None
+        _open.discard(self)
 
     def _attributes(self) -> Mapping[str, AttributeValue]:
         status, cache, delay = self.status, self.cache, self.delay
@@ -236,6 +247,8 @@ def begin(request: Any, hop: HTTPFrame, frame: Frame) -> Send:
     if hop.is_open:
         send.holds.append(hop)
         hop.sends.append(send)
+        if not hop.is_open:  # it was concluded meanwhile, in another thread
+            send.let_go(hop)
     return send
 
 
@@ -316,3 +329,24 @@ def _until(text: str) -> float | None:
         return min(max(0.0, parsedate_to_datetime(text).timestamp() - time()), _LONGEST_WAIT)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
+
+
+def _end_open() -> None:
+    """The process ends: a body that was not read to its end is abandoned, and no breaker decides any more."""
+    now = time_ns()
+    for send in list(_open):
+        send.holds.clear()
+        if send.is_settled:
+            send.finish(now, body_end="abandoned")
+            send.release()
+
+
+def _leave_to_parent() -> None:
+    for send in _open:
+        send.leave_to_parent()
+    _open.clear()
+
+
+at_end.append(_end_open)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)

@@ -51,8 +51,11 @@ class ThreadsInstrumentor(LibraryInstrumentor):
         return wrapped(*args, **kwargs)
 
     def _submit(self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self.is_on and args and callable(args[0]):
-            args = (carried(args[0]), *args[1:])
+        try:
+            if self.is_on and args and callable(args[0]):
+                args = (carried(args[0]), *args[1:])
+        except Exception as error:
+            fault(error)
         return wrapped(*args, **kwargs)
 
 

@@ -11,6 +11,7 @@ flags, since a flush may have it told before its request begins.
 Refusals followed by a grant are polling, and one acquire, timed from the first refusal.
 """
 
+import os
 from contextvars import ContextVar
 from time import monotonic_ns, time_ns
 
@@ -20,7 +21,8 @@ from opentelemetry.trace import Span
 
 from . import emit, frames, mapping
 from . import semconv as sc
-from .frames import HTTPFrame, left
+from .frames import HTTPFrame, at_end, left
+from .hooks import fault
 
 ROLE_KEY = create_key("retrospan-role")
 _SECOND = 1_000_000_000
@@ -87,6 +89,10 @@ class Wait:
     def owner_is_over(self) -> bool:
         """Whether the task, thread or piece of work that waited has finished."""
         return frames.is_over(self.owner)
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: what waited before the fork is the parent's to tell, though a request here may take it."""
+        self._untold.clear()
 
     def tell(self, host: str | None = None, role: str | None = None, on: Span | None = None) -> None:
         """Emit it once: as an event on its request's span when it was granted at once, else as a span with its true times."""
@@ -182,7 +188,11 @@ def taken_by(hop: HTTPFrame) -> list[Wait]:
                 and wait.take()
             ]
             taken += mine
-            frame.waits = [wait for wait in frame.waits if wait not in mine]
+            for wait in mine:
+                try:
+                    frame.waits.remove(wait)  # in place: another thread may just leave one
+                except ValueError:  # told and gone, since the frame closes just now
+                    pass
         frame = frame.outer
     if left_alone := alone.get():
         parent, earliest = hop.parent.span_id, hop.started - _TAKEN_WITHIN
@@ -201,7 +211,10 @@ def tell_taken(waits: list[Wait], hop: HTTPFrame, on: Span) -> None:
 def sweep() -> None:
     """Tell what nobody will take any more. Called by every hook that reports; costs nothing when there is nothing."""
     while left:
-        left.popleft()()
+        try:
+            left.popleft()()
+        except Exception as error:
+            fault(error)
     if (_granted or _polls) and monotonic_ns() - _swept[0] >= _SWEEPS_APART:
         _expire()
 
@@ -224,9 +237,24 @@ def drain(final: bool = False) -> None:
     A refusal may yet be followed by a grant, so it is told only when nothing can follow: `final`, at the process's end.
     """
     sweep()
+    if final:
+        for act in at_end:
+            act()
     _expire()
     for wait in [*_granted.values(), *(_refused.values() if final else ())]:
         wait.tell()
+
+
+def _leave_to_parent() -> None:
+    for wait in (*_granted.values(), *_refused.values()):
+        wait.leave_to_parent()
+    _granted.clear()
+    _refused.clear()
+    _polls.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def head_skip(host: str | None, role: str | None = None) -> None:

@@ -240,7 +240,7 @@ def test_spans_that_end_after_a_shutdown_are_still_taken_until_it_is_stopped(
     assert recorder.end(3600)
 
 
-@pytest.mark.parametrize(("owner", "expected"), [(os.getpid(), ["closed"]), (None, [])])
+@pytest.mark.parametrize(("owner", "expected"), [(os.getpid(), ["closed"]), (None, [])], ids=["mine", "another's"])
 def test_the_end_of_the_run_is_told_once_by_the_process_that_began_it_after_the_last_flush(
     recorder: RecorderSpanProcessor,
     exporter: Keeping,

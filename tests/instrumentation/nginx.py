@@ -22,7 +22,7 @@ pid {folder}/nginx.pid;
 error_log {folder}/error.log;
 events {{ worker_connections 64; }}
 http {{
-    log_format truth escape=json '{{"status":$status,"traceparent":"$http_traceparent","path":"$request_uri","host":"$server_addr",'
+    log_format truth escape=json '{{"status":$status,"traceparent":"$http_traceparent","path":"$request_uri",'
         '"method":"$request_method","cache":"$upstream_cache_status","protocol":"$server_protocol","bytes":$body_bytes_sent,'
         '"encoding":"$sent_http_content_encoding"}}';
     access_log {folder}/access.log truth;

@@ -1,7 +1,6 @@
 """Promises of the application API: one row each, in every form, judged by how it ends, and no fault of its own."""
 
 import asyncio
-import enum
 import inspect
 import logging
 from collections.abc import Callable
@@ -10,18 +9,15 @@ from typing import Any
 
 import httpx2
 import pytest
-import tenacity
 from opentelemetry import trace
 
-from retrospan_instrumentation import api, frames, hooks
+from retrospan_instrumentation import frames, hooks
 from retrospan_instrumentation import semconv as sc
 from retrospan_instrumentation.api import attempt, download, head_skip, resolution, role
 
 from .conftest import Spans
 
 IDS = (sc.DOWNLOAD_ARTIFACT_ID, sc.DOWNLOAD_WORK_ID)
-ATTEMPT = (sc.FALLBACK_TIER, sc.FALLBACK_SOURCE, sc.FALLBACK_OUTCOME, sc.FALLBACK_REASON, sc.FALLBACK_STATUS)
-OUTCOME = (sc.FALLBACK_OUTCOME, sc.FALLBACK_REASON, sc.FALLBACK_STATUS)
 STORED = {"sha256": "0" * 64, "final_path": "/papers/a.pdf", "content_length": 3}
 
 
@@ -113,7 +109,7 @@ def test_a_decorated_function_keeps_its_name_and_may_be_called_at_once_from_itse
     @made()
     def countdown(number: int) -> int:
         """Doc."""
-        return number if number == 0 else countdown(number - 1)  # type: ignore[no-any-return]
+        return number if number == 0 else countdown(number - 1)
 
     assert countdown(3) == 0
     assert (countdown.__name__, countdown.__doc__) == ("countdown", "Doc.")
@@ -143,194 +139,12 @@ def test_a_call_that_does_not_fit_the_function_raises_its_own_error(spans: Spans
         pass
 
     with pytest.raises(TypeError, match="missing 1 required positional argument"):
-        resolve()  # type: ignore[call-arg]
+        resolve()
 
 
 def test_a_callable_without_a_signature_may_be_decorated(spans: Spans) -> None:
     assert attempt("tier", "source")(dict.fromkeys)(["a"]) == {"a": None}
     assert len(spans.all("fallback.attempt")) == 1
-
-
-# -- attempts
-
-
-def test_an_attempt_holds_what_the_program_said(spans: Spans) -> None:
-    with resolution("A1", "W1"), attempt("direct_oa", "unpaywall", host="a.example") as one:
-        one.outcome("no_pdf", "no_location", 200)
-    assert spans.facts("fallback.attempt", *IDS, *ATTEMPT, sc.SERVER_ADDRESS) == [
-        ("A1", "W1", "direct_oa", "unpaywall", "no_pdf", "no_location", 200, "a.example")
-    ]
-
-
-def test_the_last_word_about_an_attempt_counts_even_over_an_exception(spans: Spans) -> None:
-    with pytest.raises(Text), attempt("tier", "source") as one:
-        one.outcome("error")
-        one.outcome("skipped", "breaker_open", host="b.example")
-        raise Text
-    assert spans.facts("fallback.attempt", *OUTCOME, sc.SERVER_ADDRESS) == [
-        ("skipped", "breaker_open", None, "b.example")
-    ]
-
-
-def timeout() -> None:
-    raise TimeoutError
-
-
-def read_timeout() -> None:
-    raise httpx2.ReadTimeout("SECRET")
-
-
-def connect_error() -> None:
-    raise httpx2.ConnectError("SECRET")
-
-
-def broken_pipe() -> None:
-    raise BrokenPipeError
-
-
-def free_error() -> None:
-    raise Text
-
-
-def cancelled() -> None:
-    raise asyncio.CancelledError
-
-
-def status_error(status: int) -> Callable[[], None]:
-    return lambda: answering(status).get("http://a.example/").raise_for_status() and None
-
-
-def answered(*statuses: int) -> Callable[[], None]:
-    def run() -> None:
-        client = answering(*statuses)
-        for _ in statuses:
-            client.get("http://a.example/")
-
-    return run
-
-
-def stored() -> None:
-    answered(404)()
-    with download() as one:
-        one.stored(**STORED)
-
-
-def retried(function: Callable[[], Any], **policy: Any) -> Callable[[], None]:
-    return lambda: tenacity.Retrying(stop=tenacity.stop_after_attempt(2), **policy)(function)
-
-
-def retried_results() -> None:
-    client = answering(429, 429)
-    policy = tenacity.Retrying(
-        stop=tenacity.stop_after_attempt(2), retry=tenacity.retry_if_result(lambda r: r.status_code == 429)
-    )
-    policy(client.get, "http://a.example/")
-
-
-@pytest.mark.parametrize(
-    ("ends", "outcome"),
-    [
-        (timeout, ("timeout", "TimeoutError", None)),
-        (read_timeout, ("timeout", "ReadTimeout", None)),
-        (status_error(429), ("retryable", "http_429", 429)),
-        (status_error(500), ("retryable", "http_500", 500)),
-        (status_error(503), ("retryable", "http_503", 503)),
-        (connect_error, ("retryable", "ConnectError", None)),
-        (broken_pipe, ("retryable", "BrokenPipeError", None)),
-        (status_error(400), ("nonretryable", "http_400", 400)),
-        (status_error(404), ("nonretryable", "http_404", 404)),
-        (free_error, ("error", "Text", None)),
-        (cancelled, ("error", "CancelledError", None)),
-        (stored, ("success", None, 404)),
-        (answered(200), ("no_pdf", None, 200)),
-        (answered(404, 200), ("no_pdf", None, 200)),
-        (answered(200, 404), ("nonretryable", "http_404", 404)),
-        (answered(429), ("retryable", "http_429", 429)),
-        (answered(502), ("retryable", "http_502", 502)),
-        (answered(), ("no_pdf", None, None)),
-        (retried(timeout), ("timeout", "TimeoutError", None)),
-        (retried(connect_error), ("retryable", "ConnectError", None)),
-        (retried(retried(read_timeout)), ("timeout", "ReadTimeout", None)),
-        (retried_results, ("retryable", "http_429", 429)),
-    ],
-    ids=lambda value: getattr(value, "__name__", None) or str(value),
-)
-def test_an_attempt_left_without_a_word_is_judged_by_how_it_ends(
-    spans: Spans, ends: Callable[[], None], outcome: tuple[str, str | None, int | None]
-) -> None:
-    try:
-        with attempt("tier", "source"):
-            ends()
-    except BaseException:
-        pass
-    assert spans.facts("fallback.attempt", *OUTCOME) == [outcome]
-
-
-def test_an_attempt_hears_of_responses_in_a_pool_inside(spans: Spans) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(1) as pool, attempt("tier", "source"):
-        pool.submit(answering(503).get, "http://a.example/").result()
-    assert spans.facts("fallback.attempt", *OUTCOME, sc.SERVER_ADDRESS) == [("retryable", "http_503", 503, "a.example")]
-
-
-class Outcome(enum.Enum):
-    SUCCESS = "success"
-
-
-class OutcomeText(str, enum.Enum):
-    SUCCESS = "success"
-
-
-@pytest.mark.parametrize("said", ["success", Outcome.SUCCESS, OutcomeText.SUCCESS])
-def test_an_outcome_may_be_an_enums(spans: Spans, said: Any) -> None:
-    with attempt("tier", "source") as one:
-        one.outcome(said)
-    (found,) = spans.facts("fallback.attempt", sc.FALLBACK_OUTCOME)
-    assert found == "success"
-    assert type(found) is str
-
-
-def test_an_outcome_that_is_none_of_the_known_ones_is_an_error(spans: Spans) -> None:
-    with attempt("tier", "source") as one:
-        one.outcome("SECRET outcome")
-    assert spans.facts("fallback.attempt", sc.FALLBACK_OUTCOME) == ["error"]
-
-
-@pytest.mark.parametrize(
-    ("reason", "code"),
-    [
-        (None, None),
-        ("not_found", "not_found"),
-        ("http_404", "http_404"),
-        ("E.12:a+b-c", "E.12:a+b-c"),
-        ("could not open the file", "other"),
-        ("https://a.example/secret", "other"),
-        ("x" * 65, "other"),
-        ("", "other"),
-        ("a\n", "other"),
-        (404, "404"),
-        (Outcome.SUCCESS, "success"),
-        (Text(), "other"),
-    ],
-)
-def test_a_reason_is_a_code_or_other(reason: object, code: str | None) -> None:
-    assert api.code(reason) == code
-
-
-@pytest.mark.parametrize(
-    ("host", "recorded"),
-    [("a.example", "a.example"), ("https://SECRET@a.example/SECRET", "a.example"), ("a.example/SECRET", None)],
-)
-def test_of_a_host_that_is_a_url_the_host_alone_is_recorded(spans: Spans, host: str, recorded: str | None) -> None:
-    with attempt("tier", "source", host=host):
-        pass
-    with attempt("tier", "source") as one:
-        one.outcome("success", host=host)
-    with download() as file:
-        file.failed("gone", host=host)
-    head_skip(host, "artifact")
-    assert [(span.attributes or {}).get(sc.SERVER_ADDRESS) for span in spans.all()] == [recorded] * 4
 
 
 # -- downloads
@@ -431,6 +245,21 @@ def test_a_head_skip_has_host_and_role(spans: Spans) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("host", "recorded"),
+    [("a.example", "a.example"), ("https://SECRET@a.example/SECRET", "a.example"), ("a.example/SECRET", None)],
+)
+def test_of_a_host_that_is_a_url_the_host_alone_is_recorded(spans: Spans, host: str, recorded: str | None) -> None:
+    with attempt("tier", "source", host=host):
+        pass
+    with attempt("tier", "source") as one:
+        one.outcome("success", host=host)
+    with download() as file:
+        file.failed("gone", host=host)
+    head_skip(host, "artifact")
+    assert [(span.attributes or {}).get(sc.SERVER_ADDRESS) for span in spans.all()] == [recorded] * 4
+
+
 # -- no fault of its own
 
 
@@ -469,8 +298,8 @@ class Unspeakable:
 def test_values_that_cannot_be_written_do_not_reach_the_program(spans: Spans) -> None:
     spans.faults_are_forced = True
     with resolution(Unspeakable(), Unspeakable()), attempt(Unspeakable(), Unspeakable(), Unspeakable()) as one:
-        one.outcome(Unspeakable(), Unspeakable(), host=Unspeakable())  # type: ignore[arg-type]
+        one.outcome(Unspeakable(), Unspeakable(), host=Unspeakable())
         with download(Unspeakable()) as file:
-            file.stored(sha256=Unspeakable(), final_path=Unspeakable(), content_type=Unspeakable())  # type: ignore[arg-type]
+            file.stored(sha256=Unspeakable(), final_path=Unspeakable(), content_type=Unspeakable())
             file.failed(Unspeakable(), source=Unspeakable())
     assert len(spans.all()) == 3

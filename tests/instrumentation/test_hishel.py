@@ -1,6 +1,7 @@
 """Promises of the hishel hooks: an answer of the cache is one span; a revalidation is the one send that it took."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 from pathlib import Path
@@ -124,6 +125,30 @@ def test_a_retry_over_a_cache_counts_its_sends(http: HTTP, spans: Spans, origin:
     http.run(scenario())
     keys = (sc.HTTP_RESPONSE_STATUS_CODE, sc.HTTP_REQUEST_WIRE, sc.HTTP_REQUEST_RESEND_COUNT, sc.HTTP_REQUEST_HOP_LAST)
     assert spans.sends(*keys) == [(503, True, 0, False), (200, True, 1, True), (200, False, 0, True)]
+
+
+def test_an_answer_of_the_cache_takes_no_time_of_what_waited_before_it(
+    http: HTTP, spans: Spans, origin: Origin, tmp_path: Path
+) -> None:
+    url = origin.script("/", Answer(headers={**JSON, "cache-control": "max-age=60"}))
+    asked: list[int] = []
+
+    async def scenario() -> None:
+        cache = cached(http, http.wire(), tmp_path / "cache.db")
+
+        async def limited(request: Any) -> Any:
+            time.sleep(0.02)
+            asked.append(time.time_ns())
+            return await call(http.handle(cache, request))
+
+        client = http.client(transport=http.through(limited, cache))
+        await gets(url, 2)(client)
+        await call(http.close(client))
+
+    http.run(scenario())
+    _, hit = spans.clients()
+    assert hit.start_time is not None
+    assert hit.start_time >= asked[1]
 
 
 def test_an_error_under_the_cache_is_an_error_of_its_send(http: HTTP, spans: Spans, run: Callable[..., None]) -> None:

@@ -68,7 +68,7 @@ def test_a_wait_is_a_span_with_the_time_that_it_took(http: HTTP, spans: Spans, o
         await call(http.close(client))
 
     http.run(scenario())
-    (wait,) = spans.all("rate_limiter.acquire")
+    wait = spans.all("rate_limiter.acquire")[-1]  # on a slow machine the grant at once is a span too
     assert wait.start_time is not None
     assert wait.end_time is not None
     assert times[0] <= wait.start_time
@@ -126,7 +126,7 @@ def test_polling_is_one_acquire_from_the_first_refusal(http: HTTP, spans: Spans,
 
 def test_an_async_limiter_used_from_sync_code_is_told_when_it_is_awaited(spans: Spans) -> None:
     class AsyncBucket(InMemoryBucket):
-        async def put(self, item: Any) -> bool:  # type: ignore[override]
+        async def put(self, item: Any) -> bool:
             await asyncio.sleep(0.05)
             return super().put(item)
 
@@ -136,7 +136,7 @@ def test_an_async_limiter_used_from_sync_code_is_told_when_it_is_awaited(spans: 
         with attempt("tier", "source"):
             pending = limiter.try_acquire("api")
             assert spans.waits() == []
-            assert await pending  # type: ignore[misc]
+            assert await pending
 
     asyncio.run(scenario())
     ((action, facts),) = spans.waits()
@@ -199,7 +199,7 @@ def test_a_limiter_that_refuses_by_an_exception_has_refused(spans: Spans, monkey
             raise BucketFullException
 
     instrumentor = PyrateLimiterInstrumentor()
-    instrumentor._hook(type("module", (), {"Limiter": Old}))  # type: ignore[arg-type]
+    instrumentor._hook(type("module", (), {"Limiter": Old}))
     with attempt("tier", "source"), pytest.raises(BucketFullException):
         Old().try_acquire("api")
     ((action, facts),) = spans.waits()

@@ -10,11 +10,13 @@ from email.utils import format_datetime
 from typing import Any
 
 import httpx2
+import pybreaker
 import pytest
+from opentelemetry.trace import INVALID_SPAN_CONTEXT
 
 from origin import Answer, Origin
+from retrospan_instrumentation import frames, sends, waits
 from retrospan_instrumentation import semconv as sc
-from retrospan_instrumentation import sends, waits
 from retrospan_instrumentation.api import role
 
 from .conftest import Spans
@@ -153,6 +155,38 @@ def test_an_async_reader_that_is_cancelled_is_an_error(spans: Spans) -> None:
     with Halting(b"ab", b"cd") as server:
         asyncio.run(scenario(server.url))
     assert spans.sends(*BODY) == [(200, "CancelledError", 2, None)]
+
+
+class ClosingAtTheLastMoment(list[Any]):
+    """Another thread closes the frame between the look at whether it is open and the entry in its list."""
+
+    def __init__(self, frame: frames.HTTPFrame | frames.BreakerFrame) -> None:
+        self._frame = frame
+
+    def append(self, send: Any) -> None:
+        if isinstance(self._frame, frames.BreakerFrame):
+            self._frame.close()
+        else:
+            self._frame.is_open = False
+        super().append(send)
+
+
+@pytest.mark.parametrize("kind", ["hop", "breaker"])
+def test_a_send_that_begins_just_as_what_would_hold_it_closes_is_not_held(spans: Spans, kind: str) -> None:
+    request = httpx2.Request("GET", "http://a.example/")
+    breaker = frames.BreakerFrame(1, "a.example", "closed")
+    breaker.enter()
+    hop = frames.HTTPFrame(request.method, request.url, None, INVALID_SPAN_CONTEXT)
+    if kind == "hop":
+        hop.sends = ClosingAtTheLastMoment(hop)
+    else:
+        breaker.held = ClosingAtTheLastMoment(breaker)
+        hop.is_open = False
+    send = sends.begin(request, hop, hop)
+    breaker.leave()
+    breaker.close()
+    send.finish(time.time_ns())
+    assert len(spans.clients()) == 1
 
 
 # -- times
@@ -295,3 +329,36 @@ def test_the_role_is_inferred_for_the_send_that_the_client_received_alone(
 
     http.run(scenario())
     assert spans.sends(sc.HTTP_REQUEST_ROLE) == [None, "metadata"]
+
+
+def test_a_body_that_is_still_open_when_the_process_ends_is_abandoned_then(
+    http: HTTP, spans: Spans, origin: Origin
+) -> None:
+    async def scenario() -> None:
+        client = http.client()
+        response = await http.open(client, origin.script("/", Answer(body=b"x" * 200_000)))
+        waits.drain()
+        assert spans.sends(*BODY) == []
+        waits.drain(final=True)
+        assert spans.sends(*BODY) == [(200, None, None, "abandoned")]
+        await call(http.close(response))
+        await call(http.close(client))
+
+    http.run(scenario())
+    assert len(spans.clients()) == 1
+
+
+def test_a_send_that_a_breaker_holds_when_the_process_ends_is_told_undecided(
+    http: HTTP, spans: Spans, origin: Origin
+) -> None:
+    async def scenario() -> None:
+        client = http.client()
+        with pybreaker.CircuitBreaker(name="a.example").calling():
+            await call(client.get(origin.url("/")))
+            assert spans.clients() == []
+            waits.drain(final=True)
+            assert spans.sends(sc.CIRCUIT_BREAKER_RECORDED) == ["none"]
+        await call(http.close(client))
+
+    http.run(scenario())
+    assert len(spans.clients()) == 1

@@ -212,6 +212,24 @@ def test_each_scheduled_retry_is_an_event_on_the_current_span(http: HTTP, spans:
     ]
 
 
+def test_a_retry_that_goes_on_after_its_span_has_ended_says_nothing(
+    spans: Spans, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors = iter([Failed(), None])
+    tracer = spans.provider.get_tracer("program")
+
+    def once() -> None:
+        if error := next(errors):
+            program.end()
+            raise error
+
+    with tracer.start_as_current_span("program", end_on_exit=False) as program:
+        tenacity.Retrying(stop=tenacity.stop_after_attempt(2))(once)
+
+    assert spans.events("retry.scheduled") == []
+    assert caplog.records == []
+
+
 def test_a_cancelled_retry_ends_and_leaves_no_frame(spans: Spans) -> None:
     async def hang() -> None:
         await asyncio.sleep(60)
