@@ -10,9 +10,11 @@ OpenTelemetry means to replace span events by log-based ones; the day it does, `
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from time import time_ns
+from typing import Any
 
-from opentelemetry import trace
+from opentelemetry import baggage, propagate, trace
 from opentelemetry.context import Context, get_current
+from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, Tracer, TracerProvider
 from opentelemetry.util.types import AttributeValue
 
@@ -24,6 +26,10 @@ try:
     VERSION = version("retrospan")
 except PackageNotFoundError:
     VERSION = "0"
+
+_DEFAULT_FIELDS = {"traceparent", "tracestate", "baggage"}
+_BAGGAGE_KEY = next(iter(baggage.set_baggage("key", "value", Context())))
+_propagator: list[Any] = [None, False]  # the global one that was seen last, and whether it is the default
 
 _tracer: Tracer = trace.get_tracer(SCOPE, VERSION)
 
@@ -42,6 +48,26 @@ def tracer() -> Tracer:
 def below(parent: SpanContext, base: Context | None = None) -> Context:
     """A context in which spans become children of `parent`, wherever it lives."""
     return trace.set_span_in_context(NonRecordingSpan(parent), Context() if base is None else base)
+
+
+def propagate_to(headers: Any, span: Span) -> None:
+    """Write the context of this span into a request's headers, as the global propagator does.
+
+    The default one, without baggage, comes to two headers at most, which are written at once.
+    """
+    propagator = propagate.get_global_textmap()
+    if propagator is not _propagator[0]:
+        is_default = type(propagator) is CompositePropagator and propagator.fields == _DEFAULT_FIELDS
+        _propagator[:] = propagator, is_default
+    context = get_current()
+    if not _propagator[1] or _BAGGAGE_KEY in context:
+        propagator.inject(headers, trace.set_span_in_context(span, context))
+        return
+    named = span.get_span_context()
+    if named.is_valid:
+        headers["traceparent"] = f"00-{named.trace_id:032x}-{named.span_id:016x}-{named.trace_flags:02x}"
+        if named.trace_state:
+            headers["tracestate"] = named.trace_state.to_header()
 
 
 def known(facts: Facts) -> dict[str, AttributeValue]:

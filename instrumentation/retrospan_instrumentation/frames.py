@@ -16,14 +16,14 @@ import asyncio
 import itertools
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from time import time_ns
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 from weakref import ref
 
 from opentelemetry.context import Context, attach, create_key, get_current
-from opentelemetry.trace import Span, SpanContext, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, set_span_in_context
 
 if TYPE_CHECKING:
     from .resends import Past
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from .waits import Wait
 
 KEY = create_key("retrospan-frame")
+# The key under which the API keeps the current span, taken from what it makes: there is no public name for it.
+SPAN_KEY = next(iter(set_span_in_context(INVALID_SPAN, Context())))
 left: deque[Callable[[], None]] = deque()
 """What finalisers leave to be done: all that one may do is append here."""
 
@@ -39,6 +41,7 @@ at_end: list[Callable[[], None]] = []
 
 _serials = itertools.count(1)
 _local = threading.local()
+_NO_VALUES: Mapping[str, object] = {}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _F = TypeVar("_F", bound="Frame")
 Owner = ref[Any]
@@ -96,20 +99,24 @@ class Frame:
     __slots__ = ("_before", "is_open", "outer", "owner", "polls", "waits")
     kind: ClassVar[str] = ""
 
-    def __init__(self) -> None:
-        self.outer: Frame | None = current()
+    def __init__(self, context: Context | None = None) -> None:
+        outer = (get_current() if context is None else context).get(KEY)
+        self.outer: Frame | None = outer  # type: ignore[assignment]  # nobody else has the key
         self.owner = owner_ref()
         self.is_open = True
         self.waits: list[Wait] = []
         self.polls: dict[tuple[int, str, Owner], Wait] = {}
         self._before: Context | None = None
 
-    def enter(self, context: Context | None = None, span: Span | None = None) -> None:
-        """Become the current frame, on top of this context; with a span, that is the current span too."""
+    def enter(self, span: Span | None = None, values: Mapping[str, object] = _NO_VALUES) -> None:
+        """Become the current frame; with a span, that is the current span too. `values` are further keys of the context."""
         self._before = before = get_current()
-        inside = Context(before if context is None else context)
+        # A context is a dict that refuses to be changed; this one is nobody's yet, and one copy is enough.
+        inside = Context(before)
         if span is not None:
-            inside = set_span_in_context(span, inside)
+            dict.__setitem__(inside, SPAN_KEY, span)
+        for key, value in values.items():
+            dict.__setitem__(inside, key, value)
         dict.__setitem__(inside, KEY, self)
         attach(inside)
 
@@ -236,13 +243,21 @@ class AttemptFrame(Frame):
 class Target:
     """Where a request goes: method, URL and what is read of it once."""
 
-    __slots__ = ("host", "method", "port", "scheme", "url")
+    __slots__ = ("_address", "host", "method", "port", "scheme", "url")
 
     def __init__(self, method: str, url: Any) -> None:
         self.method, self.url = method, url
         self.scheme: str = url.scheme
         self.host: str = url.host
         self.port: int = url.port or _DEFAULT_PORTS.get(self.scheme, 0)
+        self._address: str | None = None
+
+    @property
+    def address(self) -> str:
+        """The URL as text, made when it is first asked for. It is hashed, and never written."""
+        if self._address is None:
+            self._address = str(self.url)
+        return self._address
 
 
 class HTTPFrame(Frame):
@@ -254,8 +269,10 @@ class HTTPFrame(Frame):
     )  # fmt: skip
     kind = "http"
 
-    def __init__(self, method: str, url: Any, role: str | None, parent: SpanContext) -> None:
-        super().__init__()
+    def __init__(
+        self, method: str, url: Any, role: str | None, parent: SpanContext, context: Context | None = None
+    ) -> None:
+        super().__init__(context)
         self.target = Target(method, url)
         self.host, self.role, self.parent = self.target.host, role, parent
         self.started = time_ns()
@@ -289,8 +306,7 @@ class CacheAnswer(NamedTuple):
 
 def current() -> Frame | None:
     """The innermost frame that the running code is inside of."""
-    frame = get_current().get(KEY)
-    return frame if isinstance(frame, Frame) else None
+    return get_current().get(KEY)  # type: ignore[return-value]  # nobody else has the key
 
 
 def nearest(kind: type[_F], frame: Frame | None = None) -> _F | None:

@@ -15,12 +15,17 @@ from types import ModuleType
 from typing import Any
 from weakref import ref
 
-from opentelemetry import propagate, trace
-from opentelemetry.context import _SUPPRESS_HTTP_INSTRUMENTATION_KEY, get_value, set_value
-from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry import propagate
+from opentelemetry.context import (
+    _SUPPRESS_HTTP_INSTRUMENTATION_KEY,
+    _SUPPRESS_INSTRUMENTATION_KEY,
+    Context,
+    get_current,
+)
+from opentelemetry.trace import INVALID_SPAN
 
-from . import frames, resends, sends, waits
-from .frames import HTTPFrame
+from . import emit, frames, resends, sends, waits
+from .frames import SPAN_KEY, HTTPFrame
 from .hooks import Call, LibraryInstrumentor, fault
 from .semconv import ROLES
 from .sends import Send
@@ -28,6 +33,9 @@ from .sends import Send
 # What the standard key for suppressing HTTP instrumentation holds when we set it: true for the official instrumentation,
 # wherever it sits, which leaves the request to us; told apart by us, since a transport may make requests of its own.
 _OURS = "retrospan"
+_NOT_OTHERS = (None, False, _OURS)
+_SUPPRESSING = {_SUPPRESS_HTTP_INSTRUMENTATION_KEY: _OURS}
+_SUPPRESS = (_SUPPRESS_INSTRUMENTATION_KEY, "suppress_instrumentation")
 
 
 class _HTTPInstrumentor(LibraryInstrumentor):
@@ -61,32 +69,35 @@ def _request(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return args[0] if args else kwargs["request"]
 
 
-def _is_suppressed() -> bool:
-    return not is_instrumentation_enabled() or get_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY) not in (None, False, _OURS)
+def _is_suppressed(context: Context) -> bool:
+    if context.get(_SUPPRESS_HTTP_INSTRUMENTATION_KEY) not in _NOT_OTHERS:
+        return True
+    return bool(context.get(_SUPPRESS[0]) or context.get(_SUPPRESS[1]))
 
 
-def _open(request: Any) -> HTTPFrame:
+def _open(request: Any, context: Context) -> HTTPFrame:
     waits.sweep()
     extensions = request.extensions
     role = extensions.get("role") if isinstance(extensions, dict) else None
     if role not in ROLES:
-        role = waits.current_role()
-    hop = HTTPFrame(request.method, request.url, role, trace.get_current_span().get_span_context())
+        role = waits.role_in(context)
+    parent: Any = context.get(SPAN_KEY, INVALID_SPAN)
+    hop = HTTPFrame(request.method, request.url, role, parent.get_span_context(), context)
     content = request.__dict__.get("_content")  # absent while the body is a stream: nothing to compare
     hop.content_key = None if content is None else hash(content)
     hop.asked = resends.asked_for(request.headers)
     hop.request = ref(request)
     hop.waits += waits.taken_by(hop)
-    hop.enter(set_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY, _OURS))
+    hop.enter(values=_SUPPRESSING)
     return hop
 
 
 class _ClientCall(Call):
     """One hop of a client."""
 
-    def __init__(self, streams: "_Streams", client: Any, request: Any) -> None:
+    def __init__(self, streams: "_Streams", client: Any, request: Any, context: Context) -> None:
         self._streams = streams
-        self._hop = _open(request)
+        self._hop = _open(request, context)
         if client._mounts or not isinstance(client._transport, streams.wires):
             propagate.inject(request.headers)  # where no wire follows, the trace goes on all the same
 
@@ -104,20 +115,21 @@ class _ClientCall(Call):
 
 
 def _enter_client(streams: "_Streams", instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-    return None if _is_suppressed() else _ClientCall(streams, instance, _request(args, kwargs))
+    context = get_current()
+    return None if _is_suppressed(context) else _ClientCall(streams, instance, _request(args, kwargs), context)
 
 
 class _WireCall(Call):
     """One send on the wire."""
 
-    def __init__(self, streams: "_Streams", request: Any, hop: HTTPFrame | None) -> None:
+    def __init__(self, streams: "_Streams", request: Any, hop: HTTPFrame | None, context: Context) -> None:
         self._streams = streams
         self._alone: HTTPFrame | None = None
         if hop is None:  # a transport used without a client
-            self._alone = hop = _open(request)
+            self._alone = hop = _open(request, context)
             hop.is_open = False
         self._send = send = sends.begin(request, hop, frames.current() or hop)
-        propagate.inject(request.headers, trace.set_span_in_context(send.span))
+        emit.propagate_to(request.headers, send.span)
 
     def returned(self, result: Any) -> Any:
         now = time_ns()
@@ -137,10 +149,11 @@ class _WireCall(Call):
 
 
 def _enter_wire(streams: "_Streams", instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-    if _is_suppressed():
+    context = get_current()
+    if _is_suppressed(context):
         return None
     hop = frames.nearest(HTTPFrame)
-    return _WireCall(streams, _request(args, kwargs), hop if hop is not None and hop.is_open else None)
+    return _WireCall(streams, _request(args, kwargs), hop if hop is not None and hop.is_open else None, context)
 
 
 class _Followed:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .frames import Frame, HTTPFrame, Owner, RetryFrame
+from .frames import HTTPFrame, Owner, RetryFrame
 
 _MOST_REMEMBERED = 1024  # a program-wide retry must not remember every URL
 _UNAUTHORIZED = (401, 407)
-_HEADERS = ("x-stainless-retry-count", "x-retry-count", "retry-attempt")
+_HEADERS = frozenset((b"x-stainless-retry-count", b"x-retry-count", b"retry-attempt"))
 
 Path = tuple[tuple[int, int], ...]
 """The retry frames around a send, outermost first, each with its attempt."""
@@ -48,23 +48,20 @@ _of_request: WeakKeyDictionary[Any, Past] = WeakKeyDictionary()
 
 def asked_for(headers: Any) -> int:
     """The resend count that an SDK wrote into the request's headers; 0 when none did."""
-    for name in _HEADERS:
-        value = headers.get(name)
-        if value and value.isdecimal() and len(value) < 6:
-            count = int(value)
-            if count:
-                return count
+    for name, value in headers.raw:  # once over all: each look-up by name would go over all of them
+        if name.lower() in _HEADERS and value.isdigit() and len(value) < 6 and (count := int(value)):
+            return count
     return 0
 
 
-def count(hop: HTTPFrame, frame: Frame, *, is_send: bool = True) -> tuple[int, str | None, Past | None, Past]:
-    """The resend count of the send that now begins in `hop`, under `frame`.
+def count(
+    hop: HTTPFrame, retries: list[RetryFrame], *, is_send: bool = True
+) -> tuple[int, str | None, Past | None, Past]:
+    """The resend count of the send that now begins in `hop`, inside these open retry frames, outermost first.
 
     Returns the count, its source (None when 0), the send before (None when unknown) and what later sends will ask.
     With `is_send` false nothing was sent (a limiter or breaker refused) and nothing is remembered.
     """
-    retries = [f for f in frame.chain() if isinstance(f, RetryFrame) and f.is_open]
-    retries.reverse()
     path: Path = tuple((f.serial, f.attempt) for f in retries)
     earlier = retries[0].past.get(_key(hop)) if retries else None
     base = _count_of_attempt(earlier, path)
@@ -139,11 +136,11 @@ def leave_last(hop: HTTPFrame) -> None:
 
 
 def _address(hop: HTTPFrame) -> int:
-    return hash((hop.target.method, str(hop.target.url)))
+    return hash((hop.target.method, hop.target.address))
 
 
 def _key(hop: HTTPFrame) -> int:
-    return hash((hop.target.method, str(hop.target.url), hop.content_key))
+    return hash((hop.target.method, hop.target.address, hop.content_key))
 
 
 def _is_later(path: Path, earlier: Path) -> bool:

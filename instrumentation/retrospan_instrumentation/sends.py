@@ -20,10 +20,11 @@ from opentelemetry.util.types import AttributeValue
 
 from . import emit, mapping, resends, waits
 from . import semconv as sc
-from .frames import AttemptFrame, BreakerFrame, CacheAnswer, Frame, HTTPFrame, RetryFrame, Target, at_end, nearest
+from .frames import AttemptFrame, BreakerFrame, CacheAnswer, Frame, HTTPFrame, RetryFrame, Target, at_end
 from .urls import url_hash
 
 _METHODS = frozenset(("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "CONNECT", "QUERY"))
+_OK = 200
 _NOT_MODIFIED = 304
 _BODILESS = (204, _NOT_MODIFIED)
 _ERROR = Status(StatusCode.ERROR)
@@ -42,8 +43,8 @@ class Send:
     """One send. `wire`: True on the wire, False answered by a cache without, None unknown."""
 
     __slots__ = (
-        "__weakref__", "_unended", "body_bytes", "body_end", "breaker_recorded", "breaker_state", "cache", "delay", "end",
-        "error", "holds", "hop", "hop_last", "past", "protocol", "resend_count", "retry_after", "retry_source", "retry_wait",
+        "__weakref__", "_unended", "attempt", "body_bytes", "body_end", "breaker_recorded", "breaker_state", "cache", "delay",
+        "end", "error", "holds", "hop", "hop_last", "past", "protocol", "resend_count", "retry_after", "retry_source", "retry_wait",
         "role", "span", "start", "status", "target", "ttfb", "wire",
     )  # fmt: skip
 
@@ -73,7 +74,8 @@ class Send:
         self.holds: list[object] = []
         self._unended = [True]
         _open.add(self)
-        self.resend_count, self.retry_source, before, self.past = resends.count(hop, frame, is_send=is_send)
+        retries, breaker, self.attempt, decides = _around(frame)
+        self.resend_count, self.retry_source, before, self.past = resends.count(hop, retries, is_send=is_send)
         waited_from = before.end if before is not None else None
         self.retry_wait = max(0, start - waited_from) if waited_from is not None and self.resend_count else None
         self.span = emit.tracer().start_span(
@@ -86,7 +88,7 @@ class Send:
         self.delay = self._take_waits(hop)
         self.breaker_state: str | None = None
         self.breaker_recorded: str | None = None
-        self._find_breaker(hop, frame)
+        self._hear_breaker(hop, breaker, decides)
 
     def _take_waits(self, hop: HTTPFrame) -> int | None:
         mine, hop.waits = hop.waits, []
@@ -95,21 +97,15 @@ class Send:
         waits.tell_taken(mine, hop, self.span)
         return sum(wait.end - wait.start for wait in mine)
 
-    def _find_breaker(self, hop: HTTPFrame, frame: Frame) -> None:
+    def _hear_breaker(self, hop: HTTPFrame, breaker: BreakerFrame | None, decides: bool) -> None:
         """The nearest breaker gives the state; it decides the outcome too, unless a retry frame lies between."""
         if not self.wire and hop.breaker is not None:
             self.breaker_state, self.breaker_recorded = hop.breaker
-            return
-        retried = False
-        for outer in frame.chain():
-            if isinstance(outer, RetryFrame):
-                retried = True
-            elif isinstance(outer, BreakerFrame):
-                self.breaker_state, self.breaker_recorded = outer.state, "none"
-                outer.host = self.target.host
-                if outer.is_open and not retried:
-                    outer.hold(self)
-                return
+        elif breaker is not None:
+            self.breaker_state, self.breaker_recorded = breaker.state, "none"
+            breaker.host = self.target.host
+            if decides and breaker.is_open:
+                breaker.hold(self)
 
     def headers(self, response: Any, now: int) -> None:
         """The response's headers are in, at `now` (ns)."""
@@ -117,11 +113,12 @@ class Send:
         self.status = past.status = status = response.status_code
         self.ttfb, past.end = now - self.start, now
         past.failed = is_retryable(status)
-        self.retry_after = retry_after(response.headers, status)
+        if status != _OK:
+            self.retry_after = retry_after(response.headers, status)
         version = response.extensions.get("http_version")
         if version:
             self.protocol = version[5:].decode("ascii", "replace")
-        attempt = nearest(AttemptFrame)
+        attempt = self.attempt
         if attempt is not None:
             attempt.last_status, attempt.last_host = status, self.target.host
 
@@ -194,7 +191,7 @@ class Send:
             if self.error is not None or (self.status is not None and self.status >= 400):
                 span.set_status(_ERROR)
         span.end(end_time=self.end)
-        self.hop = None
+        self.hop = self.attempt = None
         _open.discard(self)
 
     def _attributes(self) -> Mapping[str, AttributeValue]:
@@ -202,7 +199,7 @@ class Send:
         failed = self.error or (str(status) if status is not None and status >= 400 else None)
         return emit.known(
             {
-                sc.URL_HASH: url_hash(str(self.target.url)),
+                sc.URL_HASH: url_hash(self.target.address),
                 sc.HTTP_REQUEST_ROLE: self.role,
                 sc.HTTP_REQUEST_WIRE: self.wire,
                 sc.HTTP_REQUEST_HOP_LAST: self.hop_last,
@@ -224,6 +221,27 @@ class Send:
                 sc.ERROR_TYPE: failed,
             }
         )
+
+
+def _around(frame: Frame) -> tuple[list[RetryFrame], BreakerFrame | None, AttemptFrame | None, bool]:
+    """What a send is inside of: open retry frames (outermost first), the nearest breaker and attempt, and whether that
+    breaker decides: no retry frame lies between."""
+    retries: list[RetryFrame] = []
+    breaker: BreakerFrame | None = None
+    attempt: AttemptFrame | None = None
+    decides = False
+    outer: Frame | None = frame
+    while outer is not None:
+        kind = outer.kind
+        if kind == "retry":
+            retries.append(outer)  # type: ignore[arg-type]  # its kind says so
+        elif kind == "breaker" and breaker is None:
+            breaker, decides = outer, not retries  # type: ignore[assignment]
+        elif kind == "attempt" and attempt is None:
+            attempt = outer  # type: ignore[assignment]
+        outer = outer.outer
+    retries.reverse()
+    return [retry for retry in retries if retry.is_open], breaker, attempt, decides
 
 
 def _identity(target: Target) -> dict[str, AttributeValue]:

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from time import monotonic_ns, time_ns
 
 from opentelemetry import trace
-from opentelemetry.context import create_key, get_value
+from opentelemetry.context import Context, create_key, get_current
 from opentelemetry.trace import Span
 
 from . import emit, frames, mapping
@@ -266,5 +266,10 @@ def head_skip(host: str | None, role: str | None = None) -> None:
 
 def current_role() -> str | None:
     """The role that the program gave to what it does now."""
-    role = get_value(ROLE_KEY)
+    return role_in(get_current())
+
+
+def role_in(context: Context) -> str | None:
+    """The role that the program gave to what it does in this context."""
+    role = context.get(ROLE_KEY)
     return role if isinstance(role, str) and role in sc.ROLES else None

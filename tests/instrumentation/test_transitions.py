@@ -80,6 +80,30 @@ def test_a_request_refused_by_a_breaker_inside_the_transport_is_an_error_without
     assert len(origin.log) == 1
 
 
+def test_a_send_past_a_breaker_that_refused_is_not_under_it(http: HTTP, spans: Spans, origin: Origin) -> None:
+    breaker = make()
+    breaker.open()
+
+    async def scenario() -> None:
+        wire = http.wire()
+
+        async def guarded_or_not(request: Any) -> Any:
+            async def send() -> Any:
+                return await call(http.handle(wire, request))
+
+            try:
+                return await through(http, breaker, send)
+            except pybreaker.CircuitBreakerError:
+                return await send()
+
+        client = http.client(transport=http.through(guarded_or_not, wire))
+        await call(client.get(origin.url("/")))
+        await call(http.close(client))
+
+    http.run(scenario())
+    assert spans.sends(sc.HTTP_REQUEST_WIRE, *BREAKER) == [(True, None, None)]
+
+
 # -- transitions
 
 

@@ -227,6 +227,21 @@ def test_a_retry_that_asks_again_is_polling_too(spans: Spans, clock: list[int], 
     assert delays(spans) == [2000]
 
 
+def test_a_retry_that_asks_again_in_a_frame_of_each_attempts_own_is_polling_too(spans: Spans, clock: list[int]) -> None:
+    answers = iter([False, True])
+
+    def ask() -> None:
+        clock[0] += SECOND
+        with attempt("tier", "source"):
+            if not next(answers):
+                refused()
+                raise LookupError
+            granted()
+
+    HTTP("httpx2", "sync").retrying_call()(ask)
+    assert [(action, facts[sc.RATE_LIMITER_DELAY_MS]) for action, facts in spans.waits()] == [("acquire", 1000)]
+
+
 @pytest.mark.parametrize("form", ["call", "loop", "left loop"])
 def test_a_retry_that_is_never_granted_is_one_block(spans: Spans, form: str) -> None:
     http = HTTP("httpx2", "sync")
@@ -312,6 +327,7 @@ def test_a_drain_leaves_refusals_that_may_yet_be_followed_by_a_grant(spans: Span
 def test_ten_thousand_grants_that_guard_no_request_are_ten_thousand_told(spans: Spans) -> None:
     for _ in range(10_000):
         granted()
+    assert len(waits.alone.get()) <= 64
     waits.drain()
     assert len(spans.waits()) == 10_000
 
