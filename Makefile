@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint test-debian test-long bench-hot docs lock clean
+.PHONY: demo test lint test-debian test-long test-matrix test-matrix-fast bench-hot docs lock clean
 
 demo: $(READY)
 	$(BIN)/python examples/downloader/demo.py
@@ -16,6 +16,13 @@ test-debian: $(READY)
 
 test-long: $(READY)
 	$(BIN)/python -m pytest
+
+# Pythons are those that the machine has; uv finds them.
+test-matrix: $(READY)
+	$(BIN)/nox
+
+test-matrix-fast: $(READY)
+	$(BIN)/nox -t fast
 
 bench-hot: $(READY)
 	$(BIN)/python benchmarks/hot_path.py

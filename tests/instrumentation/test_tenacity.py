@@ -198,6 +198,29 @@ def test_a_retry_inside_a_transport_opens_no_span(http: HTTP, spans: Spans, orig
     assert spans.sends(*COUNT, sc.HTTP_REQUEST_HOP_LAST) == [(0, None, False), (1, "frame", True)]
 
 
+def test_a_send_that_failed_inside_a_transport_is_told_before_the_policy_sleeps(http: HTTP, spans: Spans) -> None:
+    ended: list[int] = []
+
+    async def scenario() -> None:
+        wire = http.wire()
+
+        async def retrying(request: Any) -> Any:
+            async def once() -> Any:
+                return await call(http.handle(wire, request))
+
+            async def sleep(seconds: float) -> None:
+                ended.append(len(spans.clients()))
+
+            return await http.retry(once, sleep=http.function(sleep))
+
+        with pytest.raises(http.module.ConnectError):
+            await call(http.client(transport=http.through(retrying, wire)).get("http://127.0.0.1:9/"))
+
+    http.run(scenario())
+    assert ended == [1, 2]
+    assert spans.sends(*COUNT, sc.HTTP_REQUEST_HOP_LAST) == [(*facts, False) for facts in THREE]
+
+
 def test_each_scheduled_retry_is_an_event_on_the_current_span(http: HTTP, spans: Spans, form: str) -> None:
     errors = iter([Failed("secret"), None])
 

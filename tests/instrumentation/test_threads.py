@@ -10,7 +10,7 @@ from typing import Any
 from weakref import ref
 
 import pytest
-from opentelemetry.context import Context, get_current, set_value
+from opentelemetry.context import Context, attach, detach, get_current, get_value, set_value
 
 from retrospan_instrumentation import frames
 from retrospan_instrumentation.api import attempt, resolution
@@ -109,9 +109,9 @@ def test_a_map_over_a_pool_goes_along_too(spans: Spans) -> None:
 
 def test_each_piece_of_work_is_its_own_owner(spans: Spans) -> None:
     with ThreadPoolExecutor(1) as pool:
-        first, second = (pool.submit(frames.owner_ref).result() for _ in range(2))
-        assert first != second
+        first = pool.submit(frames.owner_ref).result()
         assert frames.is_over(first)
+        assert pool.submit(frames.owner_ref).result() != first
 
 
 def test_work_that_is_running_is_not_over(spans: Spans) -> None:
@@ -151,8 +151,6 @@ def test_an_attempt_in_a_thread_that_outlives_its_resolution_still_knows_the_art
 
 
 def test_a_users_own_context_values_go_along(spans: Spans) -> None:
-    from opentelemetry.context import attach, detach, get_value
-
     token = attach(set_value("mine", 7))
     try:
         assert in_pool(lambda: get_value("mine")) == 7
@@ -181,6 +179,22 @@ def test_a_thread_is_not_kept_alive_by_us(spans: Spans) -> None:
     del thread
     gc.collect()
     assert gone() is None
+
+
+def test_a_pool_keeps_nothing_of_the_context_that_it_was_first_used_in(spans: Spans) -> None:
+    class Kept:
+        pass
+
+    kept = Kept()
+    gone = ref(kept)
+    with ThreadPoolExecutor(1) as pool:
+        token = attach(set_value("kept", kept))
+        pool.submit(lambda: None).result()
+        detach(token)
+        del kept, token
+        pool.submit(lambda: None).result()
+        gc.collect()
+        assert gone() is None
 
 
 def test_a_thread_may_be_started_once_as_ever(spans: Spans) -> None:
