@@ -16,6 +16,8 @@ def tables() -> str:
         lines += [f"## {table.name}\n", f"{table.meaning}\n", "| column | type | meaning | from |", "|---|---|---|---|"]
         for column in table.columns:
             sources = ", ".join(f"`{name}`" for name in column.source if not name.startswith("@"))
+            if column.false_if is not None:
+                sources += f"; 0 where `{column.false_if}` is true and that is missing"
             lines.append(f"| `{column.name}` | {column.kind} | {_cell(column.meaning)} | {sources} |")
         lines.append("")
     return "\n".join(lines)

@@ -275,6 +275,8 @@ def _source(table: Table) -> str:
 
 def _read(column: Column) -> str:
     value = _PYTHON_MISSING[column.kind]
+    if column.false_if is not None:
+        value = f'0 if get("{column.false_if}") is True else {value}'
     for name in reversed(column.source):
         value = f'get("{name}", {value})'
     return value

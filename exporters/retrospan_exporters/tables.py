@@ -32,7 +32,8 @@ _SQL_TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its type, its meaning and what fills it."""
+    """One column: its type, its meaning and what fills it. Where the attribute `false_if` is true and none of the sources is
+    there, the value is false, not unknown: what goes without saying is not written on every span."""
 
     name: str
     kind: Kind
@@ -40,6 +41,7 @@ class Column:
     source: tuple[str, ...] = ()
     required: bool = False
     key: bool = False
+    false_if: str | None = None
 
     def ddl(self) -> str:
         """The column's line in CREATE TABLE."""
@@ -122,9 +124,27 @@ HTTP_EVENTS: Final = Table(
             (sc.HTTP_RESPONSE_STATUS_CODE, sc.OLD_HTTP_STATUS_CODE),
         ),
         Column("url_hash", "text", "First 16 hex digits of the (keyed) SHA-256 of the canonical URL", ("@url_hash",)),
-        Column("from_cache", "bool", "A cache answered; NULL when that cannot be known", (sc.HTTP_CACHE_HIT,)),
-        Column("revalidated", "bool", "The server confirmed what the cache held", (sc.HTTP_CACHE_REVALIDATED,)),
-        Column("stale", "bool", "The cache answered past the response's lifetime", (sc.HTTP_CACHE_STALE,)),
+        Column(
+            "from_cache",
+            "bool",
+            "A cache answered; NULL when that cannot be known",
+            (sc.HTTP_CACHE_HIT,),
+            false_if=sc.HTTP_REQUEST_WIRE,
+        ),
+        Column(
+            "revalidated",
+            "bool",
+            "The server confirmed what the cache held",
+            (sc.HTTP_CACHE_REVALIDATED,),
+            false_if=sc.HTTP_REQUEST_WIRE,
+        ),
+        Column(
+            "stale",
+            "bool",
+            "The cache answered past the response's lifetime",
+            (sc.HTTP_CACHE_STALE,),
+            false_if=sc.HTTP_REQUEST_WIRE,
+        ),
         Column("retry_count", "integer", "Earlier sends of the same request", (sc.HTTP_REQUEST_RESEND_COUNT,)),
         Column("retry_after_s", "real", "Wait that the server asked for, seconds", (sc.HTTP_RESPONSE_RETRY_AFTER,)),
         Column(

@@ -6,6 +6,8 @@ scope_of("unpaywall")                   # "resolver"
 role_of_media_type("application/pdf")   # "artifact"
 """
 
+from functools import lru_cache
+
 from .semconv import ROLES
 from .urls import host_of as host_of_url
 
@@ -19,10 +21,12 @@ _ARTIFACT = (
     "application/gzip",
 )
 _ARTIFACT_FAMILIES = ("image/", "audio/", "video/", "font/")
+_MOST_NAMES = 1024  # a program has few keys, and asks for them often
 _LONGEST_NAME = 256
 _NOT_IN_A_LABEL = frozenset("/\\@?#\r\n")
 
 
+@lru_cache(_MOST_NAMES)
 def host_of(name: str) -> str | None:
     """The host that a limiter's key or a breaker's name starts with (`host`, `host:port`, `host:role`, a URL), else None."""
     if "://" in name:
@@ -33,6 +37,7 @@ def host_of(name: str) -> str | None:
     return None
 
 
+@lru_cache(_MOST_NAMES)
 def label_of(name: str) -> str | None:
     """A key, name or host as it may be recorded: as it stands, but of a URL, or what looks like a part of one, the host."""
     if "://" in name or not _NOT_IN_A_LABEL.isdisjoint(name):
@@ -40,6 +45,7 @@ def label_of(name: str) -> str | None:
     return name[:_LONGEST_NAME]
 
 
+@lru_cache(_MOST_NAMES)
 def role_of(name: str) -> str | None:
     """The role that a limiter's key or a breaker's name ends in (`host:role`), else None."""
     role = name[-_LONGEST_NAME:].rpartition(":")[2].strip().lower()

@@ -44,8 +44,8 @@ class Send:
 
     __slots__ = (
         "__weakref__", "_unended", "attempt", "body_bytes", "body_end", "breaker_recorded", "breaker_state", "cache", "delay",
-        "end", "error", "holds", "hop", "hop_last", "past", "protocol", "resend_count", "retry_after", "retry_source", "retry_wait",
-        "role", "span", "start", "status", "target", "ttfb", "wire",
+        "end", "error", "holds", "hop", "hop_last", "past", "protocol", "resend_count", "retry_after", "retry_source",
+        "retry_wait", "role", "span", "start", "status", "target", "ttfb", "wire",
     )  # fmt: skip
 
     def __init__(
@@ -70,7 +70,7 @@ class Send:
         self.body_end: str | None = None
         self.protocol: str | None = None
         self.hop_last = False
-        self.cache: CacheAnswer | None = None if wire is None else CacheAnswer(not wire, False, False)
+        self.cache: CacheAnswer | None = None  # on the wire that goes without saying: no cache answered
         self.holds: list[object] = []
         self._unended = [True]
         _open.add(self)
@@ -125,7 +125,7 @@ class Send:
     def received(self, response: Any, cache: CacheAnswer | None) -> None:
         """The client received this send's response, from this cache if from one."""
         self.hop_last = True
-        if cache is not None and (self.cache is None or cache.hit):
+        if cache is not None and (cache.hit or not self.wire):
             self.cache = cache
         if self.role is None and 200 <= response.status_code < 300:
             self.role = mapping.role_of_media_type(response.headers.get("content-type"))
@@ -195,32 +195,47 @@ class Send:
         _open.discard(self)
 
     def _attributes(self) -> Mapping[str, AttributeValue]:
-        status, cache, delay = self.status, self.cache, self.delay
-        failed = self.error or (str(status) if status is not None and status >= 400 else None)
-        return emit.known(
-            {
-                sc.URL_HASH: url_hash(self.target.address),
-                sc.HTTP_REQUEST_ROLE: self.role,
-                sc.HTTP_REQUEST_WIRE: self.wire,
-                sc.HTTP_REQUEST_HOP_LAST: self.hop_last,
-                sc.HTTP_REQUEST_RESEND_COUNT: self.resend_count,
-                sc.RETRY_SOURCE: self.retry_source,
-                sc.RETRY_WAIT_MS: None if self.retry_wait is None else waits.milliseconds(self.retry_wait),
-                sc.HTTP_RESPONSE_STATUS_CODE: status,
-                sc.HTTP_RESPONSE_RETRY_AFTER: self.retry_after,
-                sc.HTTP_RESPONSE_TTFB_MS: None if self.ttfb is None else waits.milliseconds(self.ttfb),
-                sc.HTTP_RESPONSE_BODY_SIZE: self.body_bytes,
-                sc.HTTP_RESPONSE_BODY_END: self.body_end,
-                sc.NETWORK_PROTOCOL_VERSION: self.protocol,
-                sc.HTTP_CACHE_HIT: None if cache is None else cache.hit,
-                sc.HTTP_CACHE_REVALIDATED: None if cache is None else cache.revalidated,
-                sc.HTTP_CACHE_STALE: None if cache is None else cache.stale,
-                sc.RATE_LIMITER_DELAY_MS: None if delay is None else waits.milliseconds(delay),
-                sc.CIRCUIT_BREAKER_STATE: self.breaker_state,
-                sc.CIRCUIT_BREAKER_RECORDED: self.breaker_recorded,
-                sc.ERROR_TYPE: failed,
-            }
-        )
+        """What is known. Written out by cases, since this runs for every request, and most are answered plainly."""
+        facts: dict[str, AttributeValue] = {
+            sc.URL_HASH: url_hash(self.target.address),
+            sc.HTTP_REQUEST_HOP_LAST: self.hop_last,
+            sc.HTTP_REQUEST_RESEND_COUNT: self.resend_count,
+        }
+        status = self.status
+        if status is not None:
+            facts[sc.HTTP_RESPONSE_STATUS_CODE] = status
+            if status >= 400:
+                facts[sc.ERROR_TYPE] = str(status)
+        if self.error is not None:
+            facts[sc.ERROR_TYPE] = self.error
+        if self.resend_count or self.cache is not None or self.body_end is not None or self.retry_after is not None:
+            facts |= emit.known(self._rarer_facts())
+        for name, value in (
+            (sc.HTTP_REQUEST_ROLE, self.role),
+            (sc.HTTP_REQUEST_WIRE, self.wire),
+            (sc.HTTP_RESPONSE_BODY_SIZE, self.body_bytes),
+            (sc.NETWORK_PROTOCOL_VERSION, self.protocol),
+            (sc.CIRCUIT_BREAKER_STATE, self.breaker_state),
+            (sc.CIRCUIT_BREAKER_RECORDED, self.breaker_recorded),
+        ):
+            if value is not None:
+                facts[name] = value
+        for name, nanoseconds in ((sc.HTTP_RESPONSE_TTFB_MS, self.ttfb), (sc.RATE_LIMITER_DELAY_MS, self.delay)):
+            if nanoseconds is not None:
+                facts[name] = waits.milliseconds(nanoseconds)
+        return facts
+
+    def _rarer_facts(self) -> emit.Facts:
+        cache, retry_wait = self.cache, self.retry_wait
+        return {
+            sc.RETRY_SOURCE: self.retry_source,
+            sc.RETRY_WAIT_MS: None if retry_wait is None else waits.milliseconds(retry_wait),
+            sc.HTTP_RESPONSE_RETRY_AFTER: self.retry_after,
+            sc.HTTP_RESPONSE_BODY_END: self.body_end,
+            sc.HTTP_CACHE_HIT: None if cache is None else cache.hit,
+            sc.HTTP_CACHE_REVALIDATED: None if cache is None else cache.revalidated,
+            sc.HTTP_CACHE_STALE: None if cache is None else cache.stale,
+        }
 
 
 def _around(frame: Frame) -> tuple[list[RetryFrame], BreakerFrame | None, AttemptFrame | None, bool]:

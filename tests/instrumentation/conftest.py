@@ -18,6 +18,7 @@ from opentelemetry.trace import SpanKind
 
 import retrospan_instrumentation
 from origin import Origin
+from retrospan_exporters.tables import HTTP_EVENTS
 from retrospan_instrumentation import hooks, resends, waits
 from retrospan_instrumentation.fallback import DOWNLOAD, FALLBACK, FallbackInstrumentor
 
@@ -75,8 +76,19 @@ class Spans(SpanProcessor):
         return Counter({span: count for span, count in missing.items() if count})
 
 
+# What goes without saying, by the attribute of which it does.
+_FALSE_IF = {column.source[0]: column.false_if for column in HTTP_EVENTS.columns if column.false_if is not None}
+
+
+def said(span: ReadableSpan, keys: tuple[str, ...]) -> tuple[Any, ...]:
+    """The attributes of these names, and what goes without saying."""
+    there = dict(span.attributes or {})
+    false = {key for key, condition in _FALSE_IF.items() if there.get(condition) is True}
+    return tuple(there.get(key, False if key in false else None) for key in keys)
+
+
 def _picked(span: ReadableSpan, keys: tuple[str, ...]) -> Any:
-    values = tuple((span.attributes or {}).get(key) for key in keys)
+    values = said(span, keys)
     return values[0] if len(keys) == 1 else values
 
 

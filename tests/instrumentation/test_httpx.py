@@ -52,9 +52,6 @@ def test_a_send_is_one_span_with_every_attribute_of_the_convention(http: HTTP, s
         sc.HTTP_RESPONSE_STATUS_CODE: 200,
         sc.HTTP_RESPONSE_BODY_SIZE: 1000,
         sc.NETWORK_PROTOCOL_VERSION: "1.1",
-        sc.HTTP_CACHE_HIT: False,
-        sc.HTTP_CACHE_REVALIDATED: False,
-        sc.HTTP_CACHE_STALE: False,
     }
     assert span.status.status_code is StatusCode.UNSET
 

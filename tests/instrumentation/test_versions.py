@@ -24,6 +24,8 @@ from origin import Answer, Origin
 from retrospan_instrumentation import hooks
 from retrospan_instrumentation import semconv as sc
 
+from .conftest import said
+
 
 def installed(name: str) -> bool:
     try:
@@ -51,7 +53,7 @@ def sends() -> Any:
 
     def facts(*keys: str) -> list[tuple[Any, ...]]:
         spans = sorted(exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
-        return [tuple((s.attributes or {}).get(key) for key in keys) for s in spans if s.kind is trace.SpanKind.CLIENT]
+        return [said(span, keys) for span in spans if span.kind is trace.SpanKind.CLIENT]
 
     facts.named = lambda name: [s for s in exporter.get_finished_spans() if s.name == name]  # type: ignore[attr-defined]
     yield facts
