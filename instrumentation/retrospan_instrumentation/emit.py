@@ -50,8 +50,8 @@ def below(parent: SpanContext, base: Context | None = None) -> Context:
     return trace.set_span_in_context(NonRecordingSpan(parent), Context() if base is None else base)
 
 
-def propagate_to(headers: Any, span: Span) -> None:
-    """Write the context of this span into a request's headers, as the global propagator does.
+def propagate_to(headers: Any, span: Span, context: Context) -> None:
+    """Write this context, with this span, into a request's headers, as the global propagator does.
 
     The default one, without baggage, comes to two headers at most, which are written at once.
     """
@@ -59,7 +59,6 @@ def propagate_to(headers: Any, span: Span) -> None:
     if propagator is not _propagator[0]:
         is_default = type(propagator) is CompositePropagator and propagator.fields == _DEFAULT_FIELDS
         _propagator[:] = propagator, is_default
-    context = get_current()
     if not _propagator[1] or _BAGGAGE_KEY in context:
         propagator.inject(headers, trace.set_span_in_context(span, context))
         return

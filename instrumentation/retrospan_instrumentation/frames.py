@@ -304,9 +304,14 @@ class CacheAnswer(NamedTuple):
     stale: bool | None
 
 
+def current_in(context: Context) -> Frame | None:
+    """The innermost frame of this context."""
+    return context.get(KEY)  # type: ignore[return-value]  # nobody else has the key
+
+
 def current() -> Frame | None:
     """The innermost frame that the running code is inside of."""
-    return get_current().get(KEY)  # type: ignore[return-value]  # nobody else has the key
+    return current_in(get_current())
 
 
 def nearest(kind: type[_F], frame: Frame | None = None) -> _F | None:

@@ -128,8 +128,9 @@ class _WireCall(Call):
         if hop is None:  # a transport used without a client
             self._alone = hop = _open(request, context)
             hop.is_open = False
-        self._send = send = sends.begin(request, hop, frames.current() or hop)
-        emit.propagate_to(request.headers, send.span)
+            context = get_current()
+        self._send = send = sends.begin(request, hop, context)
+        emit.propagate_to(request.headers, send.span, context)
 
     def returned(self, result: Any) -> Any:
         now = time_ns()
@@ -152,7 +153,8 @@ def _enter_wire(streams: "_Streams", instance: Any, args: tuple[Any, ...], kwarg
     context = get_current()
     if _is_suppressed(context):
         return None
-    hop = frames.nearest(HTTPFrame)
+    frame = frames.current_in(context)
+    hop = frames.nearest(HTTPFrame, frame) if frame is not None else None
     return _WireCall(streams, _request(args, kwargs), hop if hop is not None and hop.is_open else None, context)
 
 

@@ -5,11 +5,10 @@ sent again; a header that SDKs set; else inferred from an equal request right af
 """
 
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .frames import HTTPFrame, Owner, RetryFrame
+from .frames import HTTPFrame, RetryFrame
 
 _MOST_REMEMBERED = 1024  # a program-wide retry must not remember every URL
 _UNAUTHORIZED = (401, 407)
@@ -22,27 +21,19 @@ Path = tuple[tuple[int, int], ...]
 class Past:
     """What a later send asks of an earlier one: how often it had been sent, in which attempts, and how it ended."""
 
-    __slots__ = ("base", "count", "end", "failed", "path", "status")
+    __slots__ = ("base", "content_key", "count", "end", "failed", "owner", "parent_span_id", "path", "status", "target")
 
-    def __init__(self, count: int, base: int, path: Path) -> None:
+    def __init__(self, count: int, base: int, path: Path, hop: HTTPFrame) -> None:
         self.count, self.base, self.path = count, base, path  # base: what the first one in this attempt had
+        self.target, self.content_key = hop.target, hop.content_key
+        self.owner, self.parent_span_id = hop.owner, hop.parent.span_id
         self.failed = False  # by a 429, a 5xx or an exception: what a client retries
         self.status: int | None = None
         self.end: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Last:
-    """The last send of a task, for inference."""
-
-    key: int
-    address: int
-    owner: Owner
-    parent_span_id: int
-    past: Past
-
-
-_last: ContextVar[_Last | None] = ContextVar("retrospan-last-send", default=None)
+_last: ContextVar[Past | None] = ContextVar("retrospan-last-send", default=None)
+"""The last send of a task, for inference."""
 _of_request: WeakKeyDictionary[Any, Past] = WeakKeyDictionary()
 
 
@@ -67,11 +58,11 @@ def count(
     base = _count_of_attempt(earlier, path)
     number, source, before = _known(hop, earlier, base, path)
     if (not number or before is None) and (last := _inferable(hop)) is not None:
-        if number and last.address == _address(hop):
-            before = last.past  # a header says how often, the last send to that URL says when
-        elif not number and hop.content_key is not None and last.key == _key(hop):
-            number, source, before = last.past.count + 1, "inferred", last.past
-    past = Past(number, base, path)
+        if number:
+            before = last  # a header says how often, the last send to that URL says when
+        elif hop.content_key is not None and last.content_key == hop.content_key:
+            number, source, before = last.count + 1, "inferred", last
+    past = Past(number, base, path, hop)
     if is_send:
         _remember(hop, retries, past)
     return number, source, before, past
@@ -104,11 +95,13 @@ def _known(hop: HTTPFrame, earlier: Past | None, base: int, path: Path) -> tuple
     return 0, None, None
 
 
-def _inferable(hop: HTTPFrame) -> _Last | None:
+def _inferable(hop: HTTPFrame) -> Past | None:
+    """The send right before, if it failed, went to the same place and was this task's, under the same parent."""
     last = _last.get()
-    if last is None or not last.past.failed or last.owner != hop.owner:
+    if last is None or not last.failed or last.owner != hop.owner or last.parent_span_id != hop.parent.span_id:
         return None
-    return last if last.parent_span_id == hop.parent.span_id else None
+    here, there = hop.target, last.target
+    return last if here.method == there.method and here.address == there.address else None
 
 
 def _remember(hop: HTTPFrame, retries: list[RetryFrame], past: Past) -> None:
@@ -130,13 +123,8 @@ def _remember(hop: HTTPFrame, retries: list[RetryFrame], past: Past) -> None:
 
 def leave_last(hop: HTTPFrame) -> None:
     """The hop is over: what its last send was, for an equal one right after it."""
-    past = hop.previous
-    if past is not None:  # else it was refused before any send, and whatever was sent last still is
-        _last.set(_Last(_key(hop), _address(hop), hop.owner, hop.parent.span_id, past))
-
-
-def _address(hop: HTTPFrame) -> int:
-    return hash((hop.target.method, hop.target.address))
+    if hop.previous is not None:  # else it was refused before any send, and whatever was sent last still is
+        _last.set(hop.previous)
 
 
 def _key(hop: HTTPFrame) -> int:

@@ -14,13 +14,13 @@ from math import isfinite
 from time import time, time_ns
 from typing import Any
 
-from opentelemetry.context import get_current
+from opentelemetry.context import Context, get_current
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from . import emit, mapping, resends, waits
 from . import semconv as sc
-from .frames import AttemptFrame, BreakerFrame, CacheAnswer, Frame, HTTPFrame, RetryFrame, Target, at_end
+from .frames import AttemptFrame, BreakerFrame, CacheAnswer, Frame, HTTPFrame, RetryFrame, Target, at_end, current_in
 from .urls import url_hash
 
 _METHODS = frozenset(("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "CONNECT", "QUERY"))
@@ -54,6 +54,7 @@ class Send:
         frame: Frame,
         start: int,
         wire: bool | None,
+        context: Context,
         *,
         target: Target | None = None,
         is_send: bool = True,
@@ -80,7 +81,7 @@ class Send:
         self.retry_wait = max(0, start - waited_from) if waited_from is not None and self.resend_count else None
         self.span = emit.tracer().start_span(
             target.method if target.method in _METHODS else "HTTP",
-            get_current() if wire else emit.below(hop.parent, get_current()),
+            context,
             SpanKind.CLIENT,
             _identity(target),
             start_time=start,
@@ -269,14 +270,14 @@ def _identity(target: Target) -> dict[str, AttributeValue]:
     }
 
 
-def begin(request: Any, hop: HTTPFrame, frame: Frame) -> Send:
+def begin(request: Any, hop: HTTPFrame, context: Context) -> Send:
     """The wire hook's part: a request goes out now. Whatever went before in this hop is not what its client gets."""
     if hop.is_open:
         settle(hop)
     method, url, target = request.method, request.url, hop.target
     if (url is not target.url and url != target.url) or method != target.method:
         target = Target(method, url)  # a transport between sends elsewhere: the row is of where it went
-    send = Send(hop, frame, time_ns(), True, target=target)
+    send = Send(hop, current_in(context) or hop, time_ns(), True, context, target=target)
     if hop.is_open:
         send.holds.append(hop)
         hop.sends.append(send)
@@ -320,7 +321,9 @@ def _after_the_fact(
     hop: HTTPFrame, response: Any, error: BaseException | None, cache: CacheAnswer | None, now: int
 ) -> Send | None:
     start = (hop.cache_started or hop.started) if response is not None else hop.started
-    send = Send(hop, hop, start, False if cache is not None else None, is_send=response is not None or not hop.refused)
+    wire = False if cache is not None else None
+    context = emit.below(hop.parent, get_current())
+    send = Send(hop, hop, start, wire, context, is_send=response is not None or not hop.refused)
     if response is None:
         send.finish(now, error=type(error).__name__)
         return None

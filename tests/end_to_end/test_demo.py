@@ -127,7 +127,8 @@ def test_a_demo_that_is_killed_still_shows_and_its_record_is_whole(tmp_path: Pat
     process = subprocess.Popen([*DEMO, "--artifacts", "200", "--out", tmp_path], stdout=subprocess.DEVNULL)
     try:
         _wait_for(lambda: len(_lines(tmp_path / "papers" / "manifest.jsonl")) >= 20, process)
-        subprocess.run(["pkill", "-KILL", "-f", f"downloader {tmp_path}/dois.txt"], check=True)
+        (run,) = Demo(tmp_path).rows("SELECT owner_process_id FROM run_info")
+        os.kill(run["owner_process_id"], signal.SIGKILL)
         assert process.wait(30) == 0
     finally:
         process.kill()

@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 import pybreaker
 import pytest
+from opentelemetry.context import get_current
 from opentelemetry.trace import INVALID_SPAN_CONTEXT
 
 from origin import Answer, Origin
@@ -182,7 +183,9 @@ def test_a_send_that_begins_just_as_what_would_hold_it_closes_is_not_held(spans:
     else:
         breaker.held = ClosingAtTheLastMoment(breaker)
         hop.is_open = False
-    send = sends.begin(request, hop, hop)
+    hop.enter()
+    send = sends.begin(request, hop, get_current())
+    hop.leave()
     breaker.leave()
     breaker.close()
     send.finish(time.time_ns())
