@@ -3,7 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint test-debian test-long test-matrix test-matrix-fast bench-hot docs lock clean
+.PHONY: env demo test lint test-debian test-long test-matrix test-matrix-fast bench-hot docs lock clean
+
+env: $(READY)
 
 demo: $(READY)
 	$(BIN)/python examples/downloader/demo.py

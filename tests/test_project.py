@@ -1,5 +1,6 @@
 """What the project promises of itself: one-way imports, docs that are derived from the code."""
 
+import re
 import runpy
 import subprocess
 import sys
@@ -35,3 +36,10 @@ def test_the_instrumentation_needs_the_opentelemetry_api_and_never_the_sdk() -> 
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_every_limit_that_the_docs_admit_has_the_test_that_they_name() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")))
+    written = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert {name for name in named if f"def {name}(" not in written} == set()
+    assert len(named) >= 9

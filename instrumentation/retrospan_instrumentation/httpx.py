@@ -8,6 +8,9 @@ The wire transports' `handle_request` makes a send of each request that really g
 make of one. What a send is stands in `sends`; nothing here reads a URL, a header's text or a body.
 """
 
+import logging
+import os
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
 from time import time_ns
@@ -30,6 +33,8 @@ from .hooks import Call, LibraryInstrumentor, fault
 from .semconv import ROLES
 from .sends import Send
 
+_logger = logging.getLogger("retrospan")
+
 # What the standard key for suppressing HTTP instrumentation holds when we set it: true for the official instrumentation,
 # wherever it sits, which leaves the request to us; told apart by us, since a transport may make requests of its own.
 _OURS = "retrospan"
@@ -45,7 +50,7 @@ class _HTTPInstrumentor(LibraryInstrumentor):
         return {self.distribution: self._hook}
 
     def _hook(self, module: ModuleType) -> None:
-        streams = _Streams(module)
+        streams = _Streams(module, _excluded(self.distribution))
         client, wire = partial(_enter_client, streams), partial(_enter_wire, streams)
         self.wrap(module.Client, "_send_single_request", client)
         self.wrap(module.AsyncClient, "_send_single_request", client, asynchronous=True)
@@ -63,6 +68,18 @@ class HTTPX2ClientInstrumentor(_HTTPInstrumentor):
     """Hooks httpx2, under whatever name it is imported."""
 
     distribution, versions = "httpx2", ">=2,<3"
+
+
+def _excluded(library: str) -> re.Pattern[str] | None:
+    """The URLs that the environment leaves out, as OpenTelemetry has it: regular expressions, commas between."""
+    own = f"OTEL_PYTHON_{library.upper()}_EXCLUDED_URLS"
+    variable = own if own in os.environ else "OTEL_PYTHON_EXCLUDED_URLS"
+    patterns = [pattern.strip() for pattern in os.environ.get(variable, "").split(",") if pattern.strip()]
+    try:
+        return re.compile("|".join(patterns)) if patterns else None
+    except re.error:
+        _logger.error("%s holds no list of regular expressions: no URL is left out.", variable)
+        return None
 
 
 def _request(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -115,8 +132,10 @@ class _ClientCall(Call):
 
 
 def _enter_client(streams: "_Streams", instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-    context = get_current()
-    return None if _is_suppressed(context) else _ClientCall(streams, instance, _request(args, kwargs), context)
+    context, request = get_current(), _request(args, kwargs)
+    if _is_suppressed(context) or streams.leave_out(request):
+        return None
+    return _ClientCall(streams, instance, request, context)
 
 
 class _WireCall(Call):
@@ -150,12 +169,12 @@ class _WireCall(Call):
 
 
 def _enter_wire(streams: "_Streams", instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-    context = get_current()
-    if _is_suppressed(context):
+    context, request = get_current(), _request(args, kwargs)
+    if _is_suppressed(context) or streams.leave_out(request):
         return None
     frame = frames.current_in(context)
     hop = frames.nearest(HTTPFrame, frame) if frame is not None else None
-    return _WireCall(streams, _request(args, kwargs), hop if hop is not None and hop.is_open else None, context)
+    return _WireCall(streams, request, hop if hop is not None and hop.is_open else None, context)
 
 
 class _Followed:
@@ -185,9 +204,10 @@ class _Followed:
 
 
 class _Streams:
-    """The stream classes of one library, made from its own base classes, since it checks for them."""
+    """The stream classes of one library, made from its own base classes, since it checks for them; and its left-out URLs."""
 
-    def __init__(self, module: ModuleType) -> None:
+    def __init__(self, module: ModuleType, excluded: re.Pattern[str] | None) -> None:
+        self._excluded = excluded
         self._synchronous = module.SyncByteStream
         self.wires = (module.HTTPTransport, module.AsyncHTTPTransport)
 
@@ -230,6 +250,10 @@ class _Streams:
                     self._over(body_end="closed")
 
         self._stream, self._async_stream = FollowedStream, FollowedAsyncStream
+
+    def leave_out(self, request: Any) -> bool:
+        """Whether the environment says that this request is nobody's business."""
+        return self._excluded is not None and self._excluded.search(str(request.url)) is not None
 
     def follow(self, response: Any, send: Send) -> None:
         """See this response's body to its end; a body that is there already has ended with the headers."""

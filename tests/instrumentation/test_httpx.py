@@ -9,6 +9,7 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation, suppress_instrumentation
 from opentelemetry.trace import StatusCode
 
+import retrospan_instrumentation
 from origin import Answer, Origin
 from retrospan_instrumentation import semconv as sc
 from retrospan_instrumentation.urls import url_hash
@@ -291,3 +292,27 @@ def test_nothing_of_a_request_but_its_host_and_hash_is_recorded(http: HTTP, span
     http.run(scenario())
     assert len(spans.all()) == 2
     assert "SECRET" not in "".join(span.to_json() for span in spans.all())
+
+
+@pytest.mark.parametrize("variable", ["OTEL_PYTHON_EXCLUDED_URLS", "OTEL_PYTHON_{}_EXCLUDED_URLS"])
+def test_urls_that_the_environment_leaves_out_make_no_span(
+    http: HTTP, spans: Spans, origin: Origin, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable.format(http.library.upper()), "/health, /metrics$")
+    retrospan_instrumentation.uninstrument_all()
+    retrospan_instrumentation.instrument_all(tracer_provider=spans.provider)
+    for path in ("/health/live", "/metrics", "/metrics/more"):
+        get(http, origin.url(path))
+    assert [entry.traceparent != "" for entry in origin.log] == [False, False, True]
+    assert len(spans.clients()) == 1
+
+
+def test_a_wrong_expression_in_the_environment_is_told_and_leaves_nothing_out(
+    http: HTTP, spans: Spans, origin: Origin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_PYTHON_EXCLUDED_URLS", "(")
+    retrospan_instrumentation.uninstrument_all()
+    retrospan_instrumentation.instrument_all(tracer_provider=spans.provider)
+    get(http, origin.url("/"))
+    assert len(spans.clients()) == 1
+    assert "OTEL_PYTHON_EXCLUDED_URLS" in caplog.text
