@@ -15,19 +15,21 @@ import time
 from _thread import start_new_thread
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from retrospan_exporters import lifecycle
 from retrospan_exporters.processor import RecorderSpanProcessor
 from retrospan_exporters.run import RUN_ID
 from retrospan_exporters.sqlite import DB, SQLiteSpanExporter
-from retrospan_instrumentation import semconv
+from retrospan_instrumentation import mapping, semconv
 from retrospan_instrumentation.hooks import is_disabled
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
+MAPPER: Final = "RETROSPAN_MAPPER"
 _logger: Final = logging.getLogger("retrospan")
 _recorders: Final[dict[str, "Recorder"]] = {}
 
@@ -97,14 +99,16 @@ def configure(
     instrument: bool = True,
     signals: bool = True,
     wrap_process: bool = False,
+    mapper: mapping.Mapper | None = None,
 ) -> Recorder:
     """Record this process from now on, into `db` (default: RETROSPAN_DB, else telemetry.sqlite), as run `run_id`.
 
     Spans of `tracer_provider`, by default the global one, are recorded; where there is none yet, one is made and set. With
     `instrument` false the hooks are left to the program. `signals` sets a handler for SIGTERM and SIGHUP where the default
     stands, so that what has ended is written first; `wrap_process` also wraps what else ends a process (os._exit, exec, a
-    signal set back to its default). Asked again for the same file, it returns the same recorder. Switched off by
-    RETROSPAN_DISABLED or OTEL_SDK_DISABLED it records nothing.
+    signal set back to its default). `mapper` says which host, role and scope names stand for (default: RETROSPAN_MAPPER's,
+    else the built-in one). Asked again for the same file, it returns the same recorder. Switched off by RETROSPAN_DISABLED
+    or OTEL_SDK_DISABLED it records nothing.
 
     Raises TypeError when the program's tracer provider takes no span processors.
     """
@@ -115,6 +119,8 @@ def configure(
     if known is not None:
         return known
     recorder = begin(exporter, signals=signals, wrap_process=wrap_process)
+    if mapper is not None:
+        mapping.use(mapper)
     provider = _provider(tracer_provider, exporter.run.id)
     provider.add_span_processor(recorder.processor)
     recorder.watch(provider, instrument=instrument, meter_provider=meter_provider)
@@ -142,6 +148,7 @@ def begin(exporter: SQLiteSpanExporter, *, signals: bool = True, wrap_process: b
             # What stands in the way was told when rows could not be written.
             _logger.warning("Run %s has no summary; `retrospan summarize` writes it.", exporter.run.id)
 
+    mapping.use(_mapper_of_environment())
     processor = RecorderSpanProcessor(exporter, on_close=sum_up)
     # The run shows from its start on. A new one waits for no disk; an id that was given may be complete already in this
     # record, and go on under another one: that is settled before any span or child process bears it.
@@ -159,6 +166,26 @@ def begin(exporter: SQLiteSpanExporter, *, signals: bool = True, wrap_process: b
         lifecycle.wrap_exits()
     recorder = _recorders[exporter.path] = Recorder(processor, exporter)
     return recorder
+
+
+def _mapper_of_environment() -> mapping.Mapper | None:
+    """The mapper that RETROSPAN_MAPPER names, made if it is a class; None, with one clear line, when there is none such."""
+    named = os.environ.get(MAPPER, "").strip()
+    if not named:
+        return None
+    module, _, name = named.partition(":")
+    try:
+        found = getattr(import_module(module), name)
+        mapper = found() if isinstance(found, type) else found
+    except Exception as error:
+        _logger.error(
+            "%s=%s cannot be used (%s): it must say package.module:Class.", MAPPER, named, type(error).__name__
+        )
+        return None
+    if isinstance(mapper, mapping.Mapper):
+        return mapper
+    _logger.error("%s=%s is no retrospan_instrumentation.mapping.Mapper.", MAPPER, named)
+    return None
 
 
 def _thinning_sampler(provider: Any) -> str | None:

@@ -177,3 +177,16 @@ def test_a_program_that_uses_none_of_the_libraries_is_a_run_all_the_same(launch:
     ran = launch(program="print('nothing imported')")
     assert (ran.stdout, ran.stderr) == ("nothing imported\n", "")
     assert read(tmp_path / "telemetry.sqlite", "SELECT COUNT(*) FROM run_summary") == [(1,)]
+
+
+def test_a_mapper_that_the_environment_names_says_what_names_stand_for(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "ours.py").write_text(
+        "from retrospan_instrumentation.mapping import Mapper\n"
+        "class Ours(Mapper):\n"
+        "    def host(self, name): return 'api.crossref.org' if name == 'cr' else None\n"
+    )
+    program = "import pyrate_limiter as p; p.Limiter(p.Rate(9, p.Duration.SECOND)).try_acquire('cr')"
+    launch(program=program, RETROSPAN_MAPPER="ours:Ours")
+    assert read(tmp_path / "telemetry.sqlite", "SELECT host FROM rate_events") == [("api.crossref.org",)]
+    ran = launch(program=program, RETROSPAN_MAPPER="ours:Theirs")
+    assert ran.stderr.count("RETROSPAN_MAPPER") == ran.stderr.count("\n") == 1

@@ -1,8 +1,10 @@
 """Promises about what a name or a media type says: a host, a role, a scope, or nothing."""
 
+from collections.abc import Iterator
+
 import pytest
 
-from retrospan_instrumentation import mapping
+from retrospan_instrumentation import hooks, mapping
 
 
 @pytest.mark.parametrize(
@@ -67,3 +69,55 @@ def test_a_name_of_any_length_is_read_in_bounded_time_and_space() -> None:
 )
 def test_a_media_type_says_a_role_or_nothing(media_type: str | None, role: str | None) -> None:
     assert mapping.role_of_media_type(media_type) == role
+
+
+class Ours(mapping.Mapper):
+    def host(self, name: str) -> str | None:
+        return {"cr": "api.crossref.org", "bad": "https://secret.example/path"}.get(name) or super().host(name)
+
+    def role(self, name: str) -> str | None:
+        if name == "fails":
+            raise LookupError("secret")
+        return "metadata" if name == "cr" else "nonsense"
+
+    def scope(self, name: str) -> str | None:
+        return "resolver" if name == "cr" else None
+
+    def role_of_media_type(self, media_type: str) -> str | None:
+        return "artifact" if media_type == "text/html" else super().role_of_media_type(media_type)
+
+
+@pytest.fixture
+def ours() -> Iterator[None]:
+    assert mapping.host_of("cr") is None  # remembered, and asked again
+    mapping.use(Ours())
+    yield
+    mapping.use(None)
+
+
+@pytest.mark.usefixtures("ours")
+def test_a_programs_own_mapper_is_asked_and_the_built_in_one_says_the_rest() -> None:
+    assert (mapping.host_of("cr"), mapping.role_of("cr"), mapping.scope_of("cr")) == (
+        "api.crossref.org",
+        "metadata",
+        "resolver",
+    )
+    assert mapping.host_of("api.example.org:metadata") == "api.example.org"
+    assert mapping.role_of_media_type("text/html; charset=utf-8") == "artifact"
+    assert mapping.role_of_media_type("application/json") == "metadata"
+
+
+@pytest.mark.usefixtures("ours")
+def test_what_a_mapper_may_not_say_is_not_recorded() -> None:
+    assert (mapping.host_of("bad"), mapping.role_of("other"), mapping.scope_of("other")) == (None, None, "host")
+
+
+@pytest.mark.usefixtures("ours")
+def test_a_mapper_that_fails_is_told_of_once_and_the_built_in_one_answers(caplog: pytest.LogCaptureFixture) -> None:
+    hooks._faults.clear()
+    assert mapping.role_of("fails") is None
+    mapping.use(Ours())
+    assert mapping.role_of("fails") is None
+    assert caplog.text.count("LookupError") == 1
+    assert "secret" not in caplog.text
+    hooks._faults.clear()
