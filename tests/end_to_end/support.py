@@ -28,6 +28,11 @@ def span(number):
 def spans(first, count=20):
     for number in range(first, first + count):
         span(number)
+
+def naps():
+    # Python looks for signals between two naps, and might sleep through one that comes just before a long one.
+    for _ in range(6000):
+        time.sleep(0.01)
 """
 
 

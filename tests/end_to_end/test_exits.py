@@ -18,14 +18,14 @@ ENDINGS = {
     "os._exit": ("os._exit(7)", 7),
     "SIGTERM": ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)", SIGTERM),
     "SIGHUP": ("os.kill(os.getpid(), signal.SIGHUP); time.sleep(60)", SIGHUP),
-    "SIGINT": ("os.kill(os.getpid(), signal.SIGINT); time.sleep(60)", SIGINT),
+    "SIGINT": ("os.kill(os.getpid(), signal.SIGINT); naps()", SIGINT),
     "sys.exit in a thread": ("t = threading.Thread(target=sys.exit, args=(3,)); t.start(); t.join()", 0),
     "a handler that exits": (
-        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(9)); os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)",
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(9)); os.kill(os.getpid(), signal.SIGTERM); naps()",
         9,
     ),
     "a handler that leaves by os._exit": (
-        "signal.signal(signal.SIGTERM, lambda *_: os._exit(9)); os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)",
+        "signal.signal(signal.SIGTERM, lambda *_: os._exit(9)); os.kill(os.getpid(), signal.SIGTERM); naps()",
         9,
     ),
     "a handler taken off again": (
