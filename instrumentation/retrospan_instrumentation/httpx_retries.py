@@ -1,9 +1,9 @@
-"""Record what httpx-retries waits between the sends that it makes of one request.
+"""Record that httpx-retries will send a request again.
 
     from retrospan_instrumentation.httpx_retries import HttpxRetriesInstrumentor
     HttpxRetriesInstrumentor().instrument()
 
-The sends themselves are seen at the wire. What is added here is the wait that the policy chose (`retry.scheduled`), and that
+The sends themselves are seen at the wire. What is added here is that another one is scheduled (`retry.scheduled`), and that
 the row of an answer which will be retried is not kept back while the policy sleeps.
 """
 
@@ -22,7 +22,7 @@ from .hooks import Call, LibraryInstrumentor
 class HttpxRetriesInstrumentor(LibraryInstrumentor):
     """Hooks httpx-retries' `Retry.sleep` and `Retry.asleep`."""
 
-    layer, distribution, versions = "retry", "httpx-retries", ">=0.4,<1"
+    layer, distribution, versions = "retry", "httpx-retries", ">=0.6,<1"
 
     def targets(self) -> Mapping[str, Callable[[ModuleType], None]]:
         return {"httpx_retries": self._hook}
