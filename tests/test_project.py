@@ -4,9 +4,13 @@ import re
 import runpy
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+
+import retrospan_instrumentation
+from retrospan_instrumentation import INSTRUMENTORS
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,3 +47,14 @@ def test_every_limit_that_the_docs_admit_has_the_test_that_they_name() -> None:
     written = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     assert {name for name in named if f"def {name}(" not in written} == set()
     assert len(named) >= 9
+
+
+def test_every_instrumentor_is_found_by_the_launcher_under_its_name() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
+    listed = {name: f"{retrospan_instrumentation.__name__}.{place}" for name, place in INSTRUMENTORS.items()}
+    assert declared["opentelemetry_instrumentor"] == listed
+    files = {place.partition(":")[0] for place in INSTRUMENTORS.values()}
+    folder = ROOT / "instrumentation" / "retrospan_instrumentation"
+    assert files == {
+        path.stem for path in folder.glob("*.py") if "Instrumentor(" in path.read_text(encoding="utf-8")
+    } - {"hooks"}

@@ -20,6 +20,8 @@ INSTRUMENTORS = {
     "retrospan-tenacity": "tenacity:TenacityInstrumentor",
     "retrospan-pyrate-limiter": "pyrate_limiter:PyrateLimiterInstrumentor",
     "retrospan-pybreaker": "pybreaker:PybreakerInstrumentor",
+    "retrospan-aiolimiter": "aiolimiter:AiolimiterInstrumentor",
+    "retrospan-httpx-retries": "httpx_retries:HttpxRetriesInstrumentor",
     "retrospan-fallback": "fallback:FallbackInstrumentor",
     "retrospan-threads": "threads:ThreadsInstrumentor",
 }

@@ -1,76 +1,86 @@
-"""Promise: with the official HTTP instrumentation active too, each send is still one span."""
+"""Promises about the neighbours: stamina (through tenacity, counted once), aiolimiter and httpx-retries."""
 
+import asyncio
 from typing import Any
 
+import aiolimiter
+import httpx
+import httpx2
+import httpx_retries
 import pytest
-from opentelemetry.instrumentation import httpx as official_package
+import stamina
+from opentelemetry import trace
 
-import retrospan_instrumentation
-from origin import Origin
+import retrospan_instrumentation.semconv as sc
+from origin import Answer, Origin
+from retrospan_instrumentation import waits
 
 from .conftest import Spans
-from .patches import placed
 from .scenario import HTTP, call
 
-
-def official_for(http: HTTP) -> Any:
-    name = "HTTPX2ClientInstrumentor" if http.library == "httpx2" else "HTTPXClientInstrumentor"
-    return getattr(official_package, name)()
+RESENDS = (sc.HTTP_RESPONSE_STATUS_CODE, sc.HTTP_REQUEST_RESEND_COUNT, sc.RETRY_SOURCE, sc.HTTP_REQUEST_HOP_LAST)
 
 
-@pytest.mark.parametrize("ours_first", [True, False])
-def test_with_the_official_instrumentation_a_send_is_still_one_span(
-    http: HTTP, origin: Origin, ours_first: bool
+def test_what_stamina_retries_is_counted_once(spans: Spans, origin: Origin) -> None:
+    url = origin.script("/", Answer(503), Answer(429), Answer(200))
+
+    @stamina.retry(on=httpx2.HTTPStatusError, attempts=3, wait_initial=0.001, wait_jitter=0)
+    def fetch(client: httpx2.Client) -> None:
+        client.get(url).raise_for_status()
+
+    with spans.provider.get_tracer("test").start_as_current_span("program"), httpx2.Client() as client:
+        fetch(client)
+    assert spans.sends(*RESENDS) == [(503, 0, None, True), (429, 1, "frame", True), (200, 2, "frame", True)]
+    assert [facts[sc.RETRY_ATTEMPT] for _, facts in spans.events(sc.RETRY_SCHEDULED)] == [1, 2]
+
+
+def test_what_aiolimiter_delays_is_the_requests_delay(spans: Spans, origin: Origin) -> None:
+    async def scenario() -> None:
+        limiter = aiolimiter.AsyncLimiter(1, 0.3)
+        async with httpx2.AsyncClient() as client:
+            for _ in range(2):
+                async with limiter:
+                    await client.get(origin.url("/"))
+
+    asyncio.run(scenario())
+    first, second = spans.sends(sc.RATE_LIMITER_DELAY_MS)
+    assert first < second
+    assert second >= 150
+    assert [action for action, _ in spans.waits()] == ["acquire", "acquire"]
+    assert [facts[sc.SERVER_ADDRESS] for _, facts in spans.waits()] == ["127.0.0.1", "127.0.0.1"]
+
+
+def test_a_caller_that_stops_waiting_for_aiolimiter_went_without(spans: Spans) -> None:
+    async def scenario() -> None:
+        limiter = aiolimiter.AsyncLimiter(1, 60)
+        await limiter.acquire()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(limiter.acquire(), 0.01)
+        with pytest.raises(ValueError, match="Amount"):
+            await limiter.acquire(5)
+
+    with spans.provider.get_tracer("test").start_as_current_span("program"):
+        asyncio.run(scenario())
+    waits.drain(final=True)
+    assert sorted(action for action, _ in spans.waits()) == ["acquire", "block"]
+
+
+@pytest.mark.parametrize("mode", ["sync", "asyncio"])
+def test_what_httpx_retries_sends_again_is_a_row_a_send_and_each_wait_is_told(
+    spans: Spans, origin: Origin, mode: str
 ) -> None:
-    official = official_for(http)
-    recorded, before = Spans(), placed()
+    http = HTTP("httpx", mode)
+    url = origin.script("/", Answer(503), Answer(503), Answer(200))
 
-    def ours() -> None:
-        retrospan_instrumentation.instrument_all(tracer_provider=recorded.provider)
-
-    def theirs() -> None:
-        official.instrument(tracer_provider=recorded.provider)
-
-    async def scenario() -> None:
-        client = http.client()
-        await call(client.get(origin.url("/")))
-        with pytest.raises(http.module.ConnectError):
-            await call(client.get("http://127.0.0.1:9/"))
+    async def scenario() -> Any:
+        transport = httpx_retries.RetryTransport(retry=httpx_retries.Retry(total=3, backoff_factor=0.001))
+        client = http.client(transport=transport)
+        with trace.use_span(spans.provider.get_tracer("test").start_span("program"), end_on_exit=True):
+            response: httpx.Response = await call(client.get(url))
         await call(http.close(client))
+        return response
 
-    for instrument in (ours, theirs) if ours_first else (theirs, ours):
-        instrument()
-    try:
-        http.run(scenario())
-    finally:
-        official.uninstrument()
-        retrospan_instrumentation.uninstrument_all()
-    assert [span.instrumentation_scope.name for span in recorded.clients() if span.instrumentation_scope] == [
-        "retrospan_instrumentation"
-    ] * 2
-    assert origin.log[0].span_id == f"{recorded.clients()[0].context.span_id:016x}"
-    if ours_first:
-        assert all(now is then for now, then in zip(placed(), before, strict=True))
-
-
-def test_a_raw_transport_suppresses_an_official_instrumentation_under_it(http: HTTP, origin: Origin) -> None:
-    official = official_for(http)
-    recorded = Spans()
-
-    async def scenario() -> None:
-        transport = http.wire()
-        response = await call(http.handle(transport, http.module.Request("GET", origin.url("/"))))
-        await http.read(response)
-        await call(http.close(response))
-        await call(http.close(transport))
-
-    official.instrument(tracer_provider=recorded.provider)
-    retrospan_instrumentation.instrument_all(tracer_provider=recorded.provider)
-    try:
-        http.run(scenario())
-    finally:
-        official.uninstrument()
-        retrospan_instrumentation.uninstrument_all()
-    assert [span.instrumentation_scope.name for span in recorded.clients() if span.instrumentation_scope] == [
-        "retrospan_instrumentation"
-    ]
+    assert http.run(scenario()).status_code == 200
+    assert [entry.status for entry in origin.log] == [503, 503, 200]
+    assert spans.sends(*RESENDS) == [(503, 0, None, False), (503, 1, "transport", False), (200, 2, "transport", True)]
+    assert [facts[sc.RETRY_ATTEMPT] for _, facts in spans.events(sc.RETRY_SCHEDULED)] == [1, 2]
