@@ -36,6 +36,7 @@ def is_retryable(status: int) -> bool:
     return status == 429 or status >= 500
 
 
+# Those whose span has not ended: at the process's end some never would.
 _open: set["Send"] = set()
 
 
@@ -74,7 +75,6 @@ class Send:
         self.cache: CacheAnswer | None = None  # on the wire that goes without saying: no cache answered
         self.holds: list[object] = []
         self._unended = [True]
-        _open.add(self)
         retries, breaker, self.attempt, decides = _around(frame)
         self.resend_count, self.retry_source, before, self.past = resends.count(hop, retries, is_send=is_send)
         waited_from = before.end if before is not None else None
@@ -90,6 +90,7 @@ class Send:
         self.breaker_state: str | None = None
         self.breaker_recorded: str | None = None
         self._hear_breaker(hop, breaker, decides)
+        _open.add(self)
 
     def _take_waits(self, hop: HTTPFrame) -> int | None:
         mine, hop.waits = hop.waits, []

@@ -143,6 +143,12 @@ def test_rows_without_a_wire_are_the_answers_of_the_cache(case: Case) -> None:
     assert len(alone) == len(received) - len([row for row in received if row["wire"] == 1])
 
 
+def test_a_send_that_no_cache_answered_says_so(case: Case) -> None:
+    _, _, record, _ = case
+    sent = sends(record, "wire = 1 AND status IS NOT 304")
+    assert {(row["from_cache"], row["revalidated"], row["stale"]) for row in sent} == {(0, 0, 0)}
+
+
 def test_revalidations_are_the_304s_of_the_log(case: Case) -> None:
     world, _, record, _ = case
     logged = {entry.span_id for entry in world.log if entry.status == 304}

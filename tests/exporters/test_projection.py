@@ -293,3 +293,20 @@ def test_a_span_of_another_sdk_is_read_by_its_public_face(span: Make) -> None:
 
 def test_the_default_provider_keeps_every_span() -> None:
     assert TracerProvider().sampler.get_description().startswith("ParentBased{root:AlwaysOnSampler")
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"http.request.wire": True}, (0, 0, 0)),
+        ({"http.request.wire": True, "http.cache.hit": True, "http.cache.revalidated": True}, (1, 1, 0)),
+        ({"http.request.wire": False, "http.cache.hit": True, "http.cache.revalidated": False}, (1, 0, None)),
+        ({}, (None, None, None)),
+        ({"http.request.wire": "true"}, (None, None, None)),
+    ],
+)
+def test_that_no_cache_answered_goes_without_saying_on_the_wire_and_nowhere_else(
+    span: Make, said: dict[str, Any], expected: tuple[int | None, ...]
+) -> None:
+    row = known(row_of(span({"url.hash": "0123456789abcdef", **said})))
+    assert tuple(row.get(column) for column in ("from_cache", "revalidated", "stale")) == expected
