@@ -14,8 +14,9 @@ The layers nest in any order; whoever needs another layer's fact walks `chain()`
 
 import asyncio
 import itertools
+import sys
 import threading
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from time import time_ns
@@ -55,33 +56,45 @@ class Work:
     def __init__(self) -> None:
         self.over = False
 
-    def begin(self) -> "Work | None":
+    def begin(self) -> Owner:
         """Become what this thread is doing; returns what it was doing."""
-        before: Work | None = getattr(_local, "work", None)
-        _local.work = self
+        before = _of_thread()
+        _local.owner = ref(self)
         return before
 
-    def end(self, before: "Work | None") -> None:
+    def end(self, before: Owner) -> None:
         """Done: whatever it left may be taken by others now."""
         self.over = True
-        _local.work = before
+        _local.owner = before
 
 
-def owner() -> Any:
-    """The task, the piece of work in a pool, or the thread that is running: who a wait or a frame belongs to."""
-    if asyncio._get_running_loop() is not None:
-        task = asyncio.current_task()
-        if task is not None:
-            return task
-    return getattr(_local, "work", None) or threading.current_thread()
+def owner_ref() -> Owner:
+    """Who a wait or a frame belongs to: the task, the piece of work in a pool, or the thread that is running.
+
+    A weak reference: unlike an id, no later task or thread is ever taken for it.
+    """
+    if asyncio._get_running_loop() is not None and (task := asyncio.current_task()) is not None:
+        return ref(task)
+    if _trio_runs():
+        return ref(sys.modules["trio.lowlevel"].current_task())
+    return _of_thread()
 
 
-def owner_ref() -> "Owner":
-    """The owner, as one may remember it: unlike its id, no later task or thread is ever taken for it."""
-    return ref(owner())
+def _trio_runs() -> bool:
+    """Whether this is a task of trio's. (httpcore imports trio wherever it is installed: to be told at a glance.)"""
+    trio = sys.modules.get("trio.lowlevel")
+    return trio is not None and hasattr(trio, "in_trio_task") and trio.in_trio_task()
 
 
-def is_over(owned_by: "Owner") -> bool:
+def _of_thread() -> Owner:
+    try:
+        return _local.owner  # type: ignore[no-any-return]  # a thread's own
+    except AttributeError:
+        _local.owner = mine = ref(threading.current_thread())
+        return mine
+
+
+def is_over(owned_by: Owner) -> bool:
     """Whether an owner has finished, so that nothing more comes from it."""
     who = owned_by()
     if who is None:
@@ -90,41 +103,46 @@ def is_over(owned_by: "Owner") -> bool:
         return who.over
     if isinstance(who, threading.Thread):
         return not who.is_alive()
-    return bool(who.done())
+    if isinstance(who, asyncio.Future):
+        return who.done()
+    return getattr(who.coro, "cr_frame", None) is None  # trio's task
 
 
 class Frame:
-    """What every kind has in common: its place in the chain, and the limiter waits left in it."""
+    """What every kind has in common: its place in the chain, and the limiter waits left in it.
 
-    __slots__ = ("_before", "is_open", "outer", "owner", "polls", "waits")
+    What most frames never learn stands in the classes: a frame is made for every request, and each store counts.
+    """
+
     kind: ClassVar[str] = ""
+    is_open = False
+    _before: Context | None = None
 
     def __init__(self, context: Context | None = None) -> None:
         outer = (get_current() if context is None else context).get(KEY)
         self.outer: Frame | None = outer  # type: ignore[assignment]  # nobody else has the key
         self.owner = owner_ref()
-        self.is_open = True
         self.waits: list[Wait] = []
         self.polls: dict[tuple[int, str, Owner], Wait] = {}
-        self._before: Context | None = None
+        self.is_open = True
 
     def enter(self, span: Span | None = None, values: Mapping[str, object] = _NO_VALUES) -> None:
         """Become the current frame; with a span, that is the current span too. `values` are further keys of the context."""
         self._before = before = get_current()
         # A context is a dict that refuses to be changed; this one is nobody's yet, and one copy is enough.
         inside = Context(before)
+        dict.__setitem__(inside, KEY, self)
+        if values:
+            dict.update(inside, values)
         if span is not None:
             dict.__setitem__(inside, SPAN_KEY, span)
-        for key, value in values.items():
-            dict.__setitem__(inside, key, value)
-        dict.__setitem__(inside, KEY, self)
         attach(inside)
 
     def leave(self) -> None:
         """Make current what was current before. A context that has moved on without us (a generator) is left alone."""
-        if self._before is not None and get_current().get(KEY) is self:
-            attach(self._before)
-        self._before = None
+        before, self._before = self._before, None
+        if before is not None and get_current().get(KEY) is self:
+            attach(before)
 
     def close(self) -> None:
         """The call is over: what nobody took of its waits is told now."""
@@ -155,22 +173,21 @@ def _tell_left(waits: "list[Wait]", polls: "dict[tuple[int, str, Owner], Wait]")
 class RetryFrame(Frame):
     """One retrying call. `of` identifies the object that retries; the outermost frame remembers the sends inside."""
 
-    __slots__ = ("attempt", "of", "past", "serial", "span")
     kind = "retry"
+    attempt = 1
+    span: Span | None = None
 
     def __init__(self, of: int) -> None:
         super().__init__()
         self.of = of
         self.serial = next(_serials)
-        self.attempt = 1
-        self.past: OrderedDict[int, Past] = OrderedDict()
-        self.span: Span | None = None
+        self.past: dict[int, Past] = {}
 
     def __del__(self) -> None:
-        if getattr(self, "is_open", False):  # a loop that was left by `break` after a failure
+        if self.is_open:  # a loop that was left by `break` after a failure
             left.append(partial(_tell_left, self.waits, self.polls))
-        if (span := getattr(self, "span", None)) is not None:
-            left.append(span.end)
+        if self.span is not None:
+            left.append(self.span.end)
 
     def begin_attempt(self, number: int) -> None:
         """The attempt of this number begins; waits that the one before left belong to no request any more."""
@@ -182,14 +199,13 @@ class RetryFrame(Frame):
 class BreakerFrame(Frame):
     """One call through a breaker. It holds back at most one send, whose outcome it decides when it closes."""
 
-    __slots__ = ("held", "host", "name", "of", "outcome", "state")
     kind = "breaker"
+    outcome: str | None = None
+    host: str | None = None
 
     def __init__(self, of: int, name: str, state: str) -> None:
         super().__init__()
         self.of, self.name, self.state = of, name, state
-        self.outcome: str | None = None
-        self.host: str | None = None
         self.held: list[Send] = []
 
     def hold(self, send: "Send") -> None:
@@ -218,7 +234,6 @@ class BreakerFrame(Frame):
 class ResolutionFrame(Frame):
     """The resolution of one artifact."""
 
-    __slots__ = ("artifact_id", "work_id")
     kind = "resolution"
 
     def __init__(self, artifact_id: str | None, work_id: str | None) -> None:
@@ -229,15 +244,14 @@ class ResolutionFrame(Frame):
 class AttemptFrame(Frame):
     """One attempt to get an artifact from one source; it hears of the responses and the downloads inside."""
 
-    __slots__ = ("last_host", "last_status", "source", "stored")
     kind = "attempt"
+    last_host: str | None = None
+    last_status: int | None = None
+    stored = False
 
     def __init__(self, source: str | None) -> None:
         super().__init__()
         self.source = source
-        self.last_host: str | None = None
-        self.last_status: int | None = None
-        self.stored = False
 
 
 class Target:
@@ -250,50 +264,47 @@ class Target:
         self.scheme: str = url.scheme
         self.host: str = url.host
         self.port: int = url.port or _DEFAULT_PORTS.get(self.scheme, 0)
-        self._address: str | None = None
+        self._address = ""
 
     @property
     def address(self) -> str:
         """The URL as text, made when it is first asked for. It is hashed, and never written."""
-        if self._address is None:
-            self._address = str(self.url)
-        return self._address
+        address = self._address
+        if not address:
+            self._address = address = str(self.url)
+        return address
 
 
 class HTTPFrame(Frame):
     """One hop of a client: a request, until its response's headers are in. The layers inside write into it."""
 
-    __slots__ = (
-        "asked", "breaker", "cache", "cache_started", "content_key", "host", "parent", "previous", "refused", "request",
-        "resends", "role", "sends", "sent", "started", "target",
-    )  # fmt: skip
     kind = "http"
+    sent = 0  # how many sends there were in all
+    resends = 0  # resend count of the first of them
+    asked = 0  # what a header of the request says about resends
+    previous: "Past | None" = None
+    content_key: int | None = None  # hash of the body, None when it cannot be compared
+    request: ref[Any] | None = None
+    cache: "CacheAnswer | None" = None
+    cache_started: int | None = None
+    breaker: tuple[str, str] | None = None  # state and outcome of a breaker inside the transport
+    refused = False  # a limiter or breaker inside refused: no send happened, nothing later is its retry
 
     def __init__(
         self, method: str, url: Any, role: str | None, parent: SpanContext, context: Context | None = None
     ) -> None:
         super().__init__(context)
-        self.target = Target(method, url)
-        self.host, self.role, self.parent = self.target.host, role, parent
+        self.target = target = Target(method, url)
+        self.host, self.role, self.parent = target.host, role, parent
         self.started = time_ns()
         self.sends: list[Send] = []  # those that may yet turn out to be the one whose response the client gets
-        self.sent = 0  # how many there were in all
-        self.resends = 0  # resend count of the first of them
-        self.asked = 0  # what a header of the request says about resends
-        self.previous: Past | None = None
-        self.content_key: int | None = None  # hash of the body, None when it cannot be compared
-        self.request: ref[Any] | None = None
-        self.cache: CacheAnswer | None = None
-        self.cache_started: int | None = None
-        self.breaker: tuple[str, str] | None = None  # state and outcome of a breaker inside the transport
-        self.refused = False  # a limiter or breaker inside refused: no send happened, nothing later is its retry
 
     def close(self) -> None:
+        self.is_open = False
         while self.waits:
             self.waits.pop().tell(self.host, self.role)
         while self.polls:
             self.polls.popitem()[1].tell(self.host, self.role)
-        super().close()
 
 
 class CacheAnswer(NamedTuple):

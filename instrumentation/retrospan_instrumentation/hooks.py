@@ -16,6 +16,7 @@ What surrounds a call is a `Call`: made before it, told of its result or its exc
 application: the wrapped function is called as if no hook were there, and the fault is logged once a place.
 """
 
+import functools
 import importlib
 import importlib.metadata
 import logging
@@ -23,7 +24,7 @@ import os
 import sys
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, ClassVar, Protocol
 
 import wrapt
@@ -34,6 +35,7 @@ from . import emit
 
 _logger = logging.getLogger("retrospan")
 _faults: set[tuple[str, int]] = set()
+_MARK = "_retrospan_hook"
 
 layers: set[str] = set()
 """The layers whose hooks have been called in this process; what `run_info.layers` is made of."""
@@ -85,54 +87,58 @@ def fault(error: BaseException) -> None:
     )
 
 
-def around(enter: Enter) -> Callable[..., Any]:
-    """A wrapt wrapper for a function that is called directly."""
+def _hooked(function: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
+    """A method inside what `enter` makes of each call. A plain function: wrapt's binding would cost half a hook more."""
 
-    def wrapper(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    @functools.wraps(function)
+    def hooked(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
         try:
             call = enter(instance, args, kwargs)
         except Exception as error:
             fault(error)
             call = None
         if call is None:
-            return wrapped(*args, **kwargs)
+            return function(instance, *args, **kwargs)
         try:
-            result = wrapped(*args, **kwargs)
+            result = function(instance, *args, **kwargs)
         except BaseException as error:
             _raised(call, error)
             raise
-        return _returned(call, result)
+        try:
+            return call.returned(result)
+        except Exception as error:
+            fault(error)
+            return result
 
-    return wrapper
+    setattr(hooked, _MARK, True)
+    return hooked
 
 
-def around_async(enter: Enter) -> Callable[..., Any]:
-    """The same for a coroutine function: nothing differs but the `await`."""
+def _hooked_async(function: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
+    """The same of a coroutine function: nothing differs but the `await`."""
 
-    async def wrapper(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    @functools.wraps(function)
+    async def hooked(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
         try:
             call = enter(instance, args, kwargs)
         except Exception as error:
             fault(error)
             call = None
         if call is None:
-            return await wrapped(*args, **kwargs)
+            return await function(instance, *args, **kwargs)
         try:
-            result = await wrapped(*args, **kwargs)
+            result = await function(instance, *args, **kwargs)
         except BaseException as error:
             _raised(call, error)
             raise
-        return _returned(call, result)
+        try:
+            return call.returned(result)
+        except Exception as error:
+            fault(error)
+            return result
 
-    return wrapper
-
-
-def _returned(call: Call, result: Any) -> Any:
-    try:
-        return call.returned(result)
-    except Exception as error:
-        fault(error)
-        return result
+    setattr(hooked, _MARK, True)
+    return hooked
 
 
 def _raised(call: Call, error: BaseException) -> None:
@@ -143,7 +149,7 @@ def _raised(call: Call, error: BaseException) -> None:
 
 
 class _Hook(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # not every release can be subscripted
-    """A function of a library with a hook of ours on it."""
+    """A hook on what is no plain method: a function of a module, a static method, whatever a program's own class holds."""
 
 
 def _as_placed(found: Any) -> Any:
@@ -155,13 +161,13 @@ def _as_placed(found: Any) -> Any:
 def _is_hooked(function: Any) -> bool:
     """Whether one of our hooks is on this function, or under what others have put over it."""
     while function is not None:
-        if isinstance(_as_placed(function), _Hook):
+        if isinstance(_as_placed(function), _Hook) or getattr(function, _MARK, False):
             return True
         function = getattr(function, "__wrapped__", None)
     return False
 
 
-def _taken_off(owner: Any, name: str, hook: _Hook) -> bool:
+def _taken_off(owner: Any, name: str, hook: Any) -> bool:
     if _as_placed(owner.__dict__.get(name)) is not hook:
         return False
     setattr(owner, name, hook.__wrapped__)
@@ -245,16 +251,28 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its packag
             layers.add(counts_for)
             return enter(instance, args, kwargs)
 
-        self.patch(owner, name, (around_async if asynchronous else around)(entered))
+        surround = _hooked_async if asynchronous else _hooked
+        original = owner.__dict__.get(name)
+        if isinstance(original, FunctionType) and isinstance(owner, type):
+            self._place(owner, name, surround(original, entered))
+            return
+
+        def wrapper(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            return surround(lambda _, *args, **kwargs: wrapped(*args, **kwargs), entered)(instance, *args, **kwargs)
+
+        self.patch(owner, name, wrapper)
 
     def patch(self, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
-        """Put a wrapt wrapper on `owner.name`, where the owner itself defines it; once, by whatever name it is reached."""
+        """Put a wrapt wrapper on `owner.name`, where the owner itself defines it."""
         original = owner.__dict__.get(name)
-        if original is None or _is_hooked(original):
-            return
-        patched = _Hook(original, wrapper)
-        setattr(owner, name, patched)
-        self._patches.append((owner, name, patched))
+        if original is not None:
+            self._place(owner, name, _Hook(original, wrapper))
+
+    def _place(self, owner: Any, name: str, hook: Any) -> None:
+        """Once, by whatever name the owner is reached."""
+        if not _is_hooked(owner.__dict__[name]):
+            setattr(owner, name, hook)
+            self._patches.append((owner, name, hook))
 
     @property
     def is_on(self) -> bool:

@@ -29,7 +29,7 @@ from opentelemetry.trace import INVALID_SPAN
 
 from . import emit, frames, resends, sends, waits
 from .frames import SPAN_KEY, HTTPFrame
-from .hooks import Call, LibraryInstrumentor, fault
+from .hooks import LibraryInstrumentor, fault
 from .semconv import ROLES
 from .sends import Send
 
@@ -40,7 +40,7 @@ _logger = logging.getLogger("retrospan")
 _OURS = "retrospan"
 _NOT_OTHERS = (None, False, _OURS)
 _SUPPRESSING = {_SUPPRESS_HTTP_INSTRUMENTATION_KEY: _OURS}
-_SUPPRESS = (_SUPPRESS_INSTRUMENTATION_KEY, "suppress_instrumentation")
+_SUPPRESS_OLD = "suppress_instrumentation"
 
 
 class _HTTPInstrumentor(LibraryInstrumentor):
@@ -50,12 +50,11 @@ class _HTTPInstrumentor(LibraryInstrumentor):
         return {self.distribution: self._hook}
 
     def _hook(self, module: ModuleType) -> None:
-        streams = _Streams(module, _excluded(self.distribution))
-        client, wire = partial(_enter_client, streams), partial(_enter_wire, streams)
-        self.wrap(module.Client, "_send_single_request", client)
-        self.wrap(module.AsyncClient, "_send_single_request", client, asynchronous=True)
-        self.wrap(module.HTTPTransport, "handle_request", wire)
-        self.wrap(module.AsyncHTTPTransport, "handle_async_request", wire, asynchronous=True)
+        library = _Library(module, _excluded(self.distribution))
+        self.wrap(module.Client, "_send_single_request", library.enter_client)
+        self.wrap(module.AsyncClient, "_send_single_request", library.enter_client, asynchronous=True)
+        self.wrap(module.HTTPTransport, "handle_request", library.enter_wire)
+        self.wrap(module.AsyncHTTPTransport, "handle_async_request", library.enter_wire, asynchronous=True)
 
 
 class HTTPXClientInstrumentor(_HTTPInstrumentor):
@@ -82,106 +81,80 @@ def _excluded(library: str) -> re.Pattern[str] | None:
         return None
 
 
-def _request(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return args[0] if args else kwargs["request"]
-
-
 def _is_suppressed(context: Context) -> bool:
-    if context.get(_SUPPRESS_HTTP_INSTRUMENTATION_KEY) not in _NOT_OTHERS:
-        return True
-    return bool(context.get(_SUPPRESS[0]) or context.get(_SUPPRESS[1]))
+    return (
+        context.get(_SUPPRESS_HTTP_INSTRUMENTATION_KEY) not in _NOT_OTHERS
+        or bool(context.get(_SUPPRESS_INSTRUMENTATION_KEY))
+        or bool(context.get(_SUPPRESS_OLD))
+    )
 
 
-def _open(request: Any, context: Context) -> HTTPFrame:
-    waits.sweep()
-    extensions = request.extensions
-    role = extensions.get("role") if isinstance(extensions, dict) else None
-    if role not in ROLES:
-        role = waits.role_in(context)
-    parent: Any = context.get(SPAN_KEY, INVALID_SPAN)
-    hop = HTTPFrame(request.method, request.url, role, parent.get_span_context(), context)
-    content = request.__dict__.get("_content")  # absent while the body is a stream: nothing to compare
-    hop.content_key = None if content is None else hash(content)
-    hop.asked = resends.asked_for(request.headers)
-    hop.request = ref(request)
-    hop.waits += waits.taken_by(hop)
-    hop.enter(values=_SUPPRESSING)
-    return hop
+class _Hop(HTTPFrame):
+    """One hop of a client: the frame, and what surrounds the call."""
 
-
-class _ClientCall(Call):
-    """One hop of a client."""
-
-    def __init__(self, streams: "_Streams", client: Any, request: Any, context: Context) -> None:
-        self._streams = streams
-        self._hop = _open(request, context)
-        if client._mounts or not isinstance(client._transport, streams.wires):
-            propagate.inject(request.headers)  # where no wire follows, the trace goes on all the same
+    def __init__(self, library: "_Library", request: Any, context: Context) -> None:
+        waits.sweep()
+        extensions = request.extensions
+        role = extensions.get("role") if extensions and isinstance(extensions, dict) else None
+        if role not in ROLES:
+            role = waits.role_in(context)
+        parent: Any = context.get(SPAN_KEY, INVALID_SPAN)
+        super().__init__(request.method, request.url, role, parent.get_span_context(), context)
+        self._library = library
+        content = request.__dict__.get("_content")  # absent while the body is a stream: nothing to compare
+        if content is not None:
+            self.content_key = hash(content)
+        self.asked = resends.asked_for(request.headers)
+        self.request = ref(request)
+        waits.take(self)
+        self.enter(values=_SUPPRESSING)
 
     def returned(self, result: Any) -> Any:
-        self._hop.leave()
+        self.leave()
         carried = getattr(getattr(result.stream, "_stream", result.stream), "retrospan_send", None)
-        late = sends.conclude(self._hop, result, None, carried)
+        late = sends.conclude(self, result, None, carried)
         if late is not None:
-            self._streams.follow(result, late)
+            self._library.follow(result, late)
         return result
 
     def raised(self, error: BaseException) -> None:
-        self._hop.leave()
-        sends.conclude(self._hop, None, error, None)
+        self.leave()
+        sends.conclude(self, None, error, None)
 
 
-def _enter_client(streams: "_Streams", instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-    context, request = get_current(), _request(args, kwargs)
-    if _is_suppressed(context) or streams.leave_out(request):
-        return None
-    return _ClientCall(streams, instance, request, context)
+class _WireSend(Send):
+    """One send on the wire, and what surrounds its call."""
 
-
-class _WireCall(Call):
-    """One send on the wire."""
-
-    def __init__(self, streams: "_Streams", request: Any, hop: HTTPFrame | None, context: Context) -> None:
-        self._streams = streams
-        self._alone: HTTPFrame | None = None
-        if hop is None:  # a transport used without a client
-            self._alone = hop = _open(request, context)
-            hop.is_open = False
-            context = get_current()
-        self._send = send = sends.begin(request, hop, context)
-        emit.propagate_to(request.headers, send.span, context)
+    library: "_Library"
+    alone: HTTPFrame | None = None
 
     def returned(self, result: Any) -> Any:
         now = time_ns()
-        self._leave()
-        self._send.headers(result, now)
-        self._streams.follow(result, self._send)
+        if self.alone is not None:
+            self._leave(self.alone)
+        self.headers(result, now)
+        self.library.follow(result, self)
         return result
 
     def raised(self, error: BaseException) -> None:
-        self._leave()
-        self._send.finish(time_ns(), error=type(error).__name__)
+        if self.alone is not None:
+            self._leave(self.alone)
+        self.finish(time_ns(), error=type(error).__name__)
 
-    def _leave(self) -> None:
-        if self._alone is not None:
-            self._alone.leave()
-            resends.leave_last(self._alone)
-
-
-def _enter_wire(streams: "_Streams", instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-    context, request = get_current(), _request(args, kwargs)
-    if _is_suppressed(context) or streams.leave_out(request):
-        return None
-    frame = frames.current_in(context)
-    hop = frames.nearest(HTTPFrame, frame) if frame is not None else None
-    return _WireCall(streams, request, hop if hop is not None and hop.is_open else None, context)
+    def _leave(self, hop: HTTPFrame) -> None:
+        self.alone = None
+        hop.leave()
+        resends.leave_last(hop)
 
 
 class _Followed:
     """What both stream classes share: counting, the end, and being dropped."""
 
+    retrospan_send: Send | None = None
+    _bytes = 0
+
     def __init__(self, inner: Any, send: Send) -> None:
-        self._inner, self.retrospan_send, self._bytes = inner, send, 0
+        self._inner, self.retrospan_send = inner, send
 
     def __getattr__(self, name: str) -> Any:
         if name == "_inner":  # not initialised: without this, a copy would look for itself for ever
@@ -189,27 +162,29 @@ class _Followed:
         return getattr(self._inner, name)
 
     def __del__(self) -> None:
-        send = self.__dict__.get("retrospan_send")
+        send = self.retrospan_send
         if send is not None and send.end is None:
             frames.left.append(partial(send.finish, time_ns(), body_end="abandoned", body_bytes=self._bytes))
 
     def _over(self, error: BaseException | None = None, body_end: str | None = None) -> None:
         # A reader that stops early has not failed, nor has one that is cancelled between two chunks of its own accord.
+        send = self.retrospan_send
+        if send is None or send.end is not None:
+            return
         try:
-            self.retrospan_send.finish(
-                time_ns(), None if error is None else type(error).__name__, body_end=body_end, body_bytes=self._bytes
-            )
+            send.finish(time_ns(), None if error is None else type(error).__name__, body_end, self._bytes)
         except Exception as own:
             fault(own)
 
 
-class _Streams:
-    """The stream classes of one library, made from its own base classes, since it checks for them; and its left-out URLs."""
+class _Library:
+    """One of the two: its hooks, its left-out URLs, and stream classes made from its own base classes, which it checks for."""
 
     def __init__(self, module: ModuleType, excluded: re.Pattern[str] | None) -> None:
         self._excluded = excluded
         self._synchronous = module.SyncByteStream
-        self.wires = (module.HTTPTransport, module.AsyncHTTPTransport)
+        self._wires = (module.HTTPTransport, module.AsyncHTTPTransport)
+        self._make_send: type[_WireSend] = type("_WireSend", (_WireSend,), {"library": self})
 
         class FollowedStream(_Followed, module.SyncByteStream):  # type: ignore[misc, name-defined]
             def __iter__(self) -> Iterator[bytes]:
@@ -251,9 +226,34 @@ class _Streams:
 
         self._stream, self._async_stream = FollowedStream, FollowedAsyncStream
 
-    def leave_out(self, request: Any) -> bool:
-        """Whether the environment says that this request is nobody's business."""
-        return self._excluded is not None and self._excluded.search(str(request.url)) is not None
+    def enter_client(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Hop | None:
+        """Before a hop of a client."""
+        context = get_current()
+        request = args[0] if args else kwargs["request"]
+        if _is_suppressed(context) or (self._excluded is not None and self._excluded.search(str(request.url))):
+            return None
+        hop = _Hop(self, request, context)
+        if client._mounts or not isinstance(client._transport, self._wires):
+            propagate.inject(request.headers)  # where no wire follows, the trace goes on all the same
+        return hop
+
+    def enter_wire(self, transport: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _WireSend | None:
+        """Before a send on the wire."""
+        context = get_current()
+        request = args[0] if args else kwargs["request"]
+        if _is_suppressed(context) or (self._excluded is not None and self._excluded.search(str(request.url))):
+            return None
+        frame = frames.current_in(context)
+        hop = frames.nearest(HTTPFrame, frame) if frame is not None else None
+        alone: HTTPFrame | None = None
+        if hop is None or not hop.is_open:  # a transport used without a client
+            alone = hop = _Hop(self, request, context)
+            hop.is_open = False
+            context = get_current()
+        send = sends.begin(request, hop, context, self._make_send)
+        send.alone = alone
+        emit.propagate_to(request.headers, send.span, context)
+        return send
 
     def follow(self, response: Any, send: Send) -> None:
         """See this response's body to its end; a body that is there already has ended with the headers."""

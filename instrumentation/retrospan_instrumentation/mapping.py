@@ -72,7 +72,7 @@ def use(mapper: Mapper | None) -> None:
     """Ask this mapper from now on; None: the built-in one. Its answers are remembered: the same name, the same answer."""
     global _mapper
     _mapper = mapper or _own
-    for function in (host_of, label_of, role_of, scope_of, _role_of_media_type):
+    for function in (host_of, label_of, role_of, scope_of, role_of_media_type):
         function.cache_clear()
 
 
@@ -113,12 +113,11 @@ def scope_of(name: str) -> str:
     return scope if scope in _SCOPES else "host"
 
 
+@lru_cache(_MOST_NAMES)
 def role_of_media_type(content_type: str | None) -> str | None:
     """The role of a request by the Content-Type of the answer that its client received, else None."""
-    return _role_of_media_type(content_type.partition(";")[0].strip().lower()) if content_type else None
-
-
-@lru_cache(_MOST_NAMES)
-def _role_of_media_type(media_type: str) -> str | None:
+    if not content_type:
+        return None
+    media_type = content_type.partition(";")[0].strip().lower()
     role = _asked(_mapper.role_of_media_type, _own.role_of_media_type, media_type)
     return role if role in ROLES else None

@@ -13,6 +13,7 @@ from .frames import HTTPFrame, RetryFrame
 _MOST_REMEMBERED = 1024  # a program-wide retry must not remember every URL
 _UNAUTHORIZED = (401, 407)
 _HEADERS = frozenset((b"x-stainless-retry-count", b"x-retry-count", b"retry-attempt"))
+_LENGTHS = frozenset(map(len, _HEADERS))
 
 Path = tuple[tuple[int, int], ...]
 """The retry frames around a send, outermost first, each with its attempt."""
@@ -21,26 +22,38 @@ Path = tuple[tuple[int, int], ...]
 class Past:
     """What a later send asks of an earlier one: how often it had been sent, in which attempts, and how it ended."""
 
-    __slots__ = ("base", "content_key", "count", "end", "failed", "owner", "parent_span_id", "path", "status", "target")
+    status: int | None = None
+    end: int | None = None
+    failed = False  # by a 429, a 5xx or an exception: what a client retries
 
     def __init__(self, count: int, base: int, path: Path, hop: HTTPFrame) -> None:
         self.count, self.base, self.path = count, base, path  # base: what the first one in this attempt had
-        self.target, self.content_key = hop.target, hop.content_key
+        self.target, self.content_key, self.request = hop.target, hop.content_key, hop.request
         self.owner, self.parent_span_id = hop.owner, hop.parent.span_id
-        self.failed = False  # by a 429, a 5xx or an exception: what a client retries
-        self.status: int | None = None
-        self.end: int | None = None
+
+    def fail(self) -> None:
+        """It ended in what a client retries."""
+        self.failed = True
+        if self.request is not None and (request := self.request()) is not None:
+            _of_request[request] = self
 
 
 _last: ContextVar[Past | None] = ContextVar("retrospan-last-send", default=None)
 """The last send of a task, for inference."""
 _of_request: WeakKeyDictionary[Any, Past] = WeakKeyDictionary()
+"""The last send of a Request, once one of it has failed."""
 
 
 def asked_for(headers: Any) -> int:
     """The resend count that an SDK wrote into the request's headers; 0 when none did."""
     for name, value in headers.raw:  # once over all: each look-up by name would go over all of them
-        if name.lower() in _HEADERS and value.isdigit() and len(value) < 6 and (count := int(value)):
+        if (
+            len(name) in _LENGTHS
+            and name.lower() in _HEADERS
+            and value.isdigit()
+            and len(value) < 6
+            and (count := int(value))
+        ):
             return count
     return 0
 
@@ -53,9 +66,12 @@ def count(
     Returns the count, its source (None when 0), the send before (None when unknown) and what later sends will ask.
     With `is_send` false nothing was sent (a limiter or breaker refused) and nothing is remembered.
     """
-    path: Path = tuple((f.serial, f.attempt) for f in retries)
-    earlier = retries[0].past.get(_key(hop)) if retries else None
-    base = _count_of_attempt(earlier, path)
+    path: Path = ()
+    earlier, base = None, 0
+    if retries:
+        path = tuple([(frame.serial, frame.attempt) for frame in retries])
+        earlier = retries[0].past.get(_key(hop))
+        base = _count_of_attempt(earlier, path)
     number, source, before = _known(hop, earlier, base, path)
     if (not number or before is None) and (last := _inferable(hop)) is not None:
         if number:
@@ -87,9 +103,10 @@ def _known(hop: HTTPFrame, earlier: Past | None, base: int, path: Path) -> tuple
         return hop.resends + hop.sent, "transport", hop.previous
     if base:
         return base, "frame", None
-    request = hop.request() if hop.request is not None else None
-    if request is not None and (past := _of_request.get(request)) is not None and past.failed:
-        return past.count + 1, "request", past
+    if _of_request and hop.request is not None and (request := hop.request()) is not None:
+        past = _of_request.get(request)
+        if past is not None and past.failed:
+            return past.count + 1, "request", past
     if hop.asked:
         return hop.asked, "header", None
     return 0, None, None
@@ -106,18 +123,16 @@ def _inferable(hop: HTTPFrame) -> Past | None:
 
 def _remember(hop: HTTPFrame, retries: list[RetryFrame], past: Past) -> None:
     if retries:
-        remembered = retries[0].past
-        key = _key(hop)
+        remembered, key = retries[0].past, _key(hop)
+        remembered.pop(key, None)  # the last one stands last, the oldest first
         remembered[key] = past
-        remembered.move_to_end(key)
         if len(remembered) > _MOST_REMEMBERED:
-            remembered.popitem(last=False)
+            remembered.pop(next(iter(remembered)), None)
     if not hop.sent:
         hop.resends = past.count
     hop.sent += 1
     hop.previous = past
-    request = hop.request() if hop.request is not None else None
-    if request is not None:
+    if _of_request and past.request is not None and (request := past.request()) is not None and request in _of_request:
         _of_request[request] = past
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from math import isfinite
 from time import time, time_ns
-from typing import Any
+from typing import Any, TypeVar
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import SpanKind, Status, StatusCode
@@ -36,6 +36,7 @@ def is_retryable(status: int) -> bool:
     return status == 429 or status >= 500
 
 
+_S = TypeVar("_S", bound="Send")
 # Those whose span has not ended: at the process's end some never would.
 _open: set["Send"] = set()
 
@@ -43,11 +44,21 @@ _open: set["Send"] = set()
 class Send:
     """One send. `wire`: True on the wire, False answered by a cache without, None unknown."""
 
-    __slots__ = (
-        "__weakref__", "_unended", "attempt", "body_bytes", "body_end", "breaker_recorded", "breaker_state", "cache", "delay",
-        "end", "error", "holds", "hop", "hop_last", "past", "protocol", "resend_count", "retry_after", "retry_source",
-        "retry_wait", "role", "span", "start", "status", "target", "ttfb", "wire",
-    )  # fmt: skip
+    # What most sends never learn stands here: a send is made for every request, and each store counts.
+    end: int | None = None
+    status: int | None = None
+    ttfb: int | None = None
+    delay: int | None = None
+    retry_wait: int | None = None
+    retry_after: float | None = None
+    error: str | None = None
+    body_bytes: int | None = None
+    body_end: str | None = None
+    protocol: str | None = None
+    breaker_state: str | None = None
+    breaker_recorded: str | None = None
+    cache: CacheAnswer | None = None  # on the wire that goes without saying: no cache answered
+    hop_last = False
 
     def __init__(
         self,
@@ -63,39 +74,35 @@ class Send:
         self.hop: HTTPFrame | None = hop
         self.target = target = target or hop.target
         self.start, self.wire, self.role = start, wire, hop.role
-        self.end: int | None = None
-        self.status: int | None = None
-        self.ttfb: int | None = None
-        self.retry_after: float | None = None
-        self.error: str | None = None
-        self.body_bytes: int | None = None
-        self.body_end: str | None = None
-        self.protocol: str | None = None
-        self.hop_last = False
-        self.cache: CacheAnswer | None = None  # on the wire that goes without saying: no cache answered
         self.holds: list[object] = []
         self._unended = [True]
-        retries, breaker, self.attempt, decides = _around(frame)
+        retries, breaker, attempt, decides = _around(frame)
+        self.attempt: AttemptFrame | None = attempt
         self.resend_count, self.retry_source, before, self.past = resends.count(hop, retries, is_send=is_send)
-        waited_from = before.end if before is not None else None
-        self.retry_wait = max(0, start - waited_from) if waited_from is not None and self.resend_count else None
+        if before is not None and before.end is not None and self.resend_count:
+            self.retry_wait = max(0, start - before.end)
+        method = target.method if target.method in _METHODS else None
+        # What a sampler may decide by: the conventions ask for these at the span's start.
         self.span = emit.tracer().start_span(
-            target.method if target.method in _METHODS else "HTTP",
+            method or "HTTP",
             context,
             SpanKind.CLIENT,
-            _identity(target),
+            {
+                sc.HTTP_REQUEST_METHOD: method or "_OTHER",
+                sc.SERVER_ADDRESS: target.host,
+                sc.SERVER_PORT: target.port,
+                sc.URL_SCHEME: target.scheme,
+            },
             start_time=start,
         )
-        self.delay = self._take_waits(hop)
-        self.breaker_state: str | None = None
-        self.breaker_recorded: str | None = None
-        self._hear_breaker(hop, breaker, decides)
+        if hop.waits:
+            self.delay = self._take_waits(hop)
+        if breaker is not None or hop.breaker is not None:
+            self._hear_breaker(hop, breaker, decides)
         _open.add(self)
 
-    def _take_waits(self, hop: HTTPFrame) -> int | None:
+    def _take_waits(self, hop: HTTPFrame) -> int:
         mine, hop.waits = hop.waits, []
-        if not mine:
-            return None
         waits.tell_taken(mine, hop, self.span)
         return sum(wait.end - wait.start for wait in mine)
 
@@ -114,8 +121,10 @@ class Send:
         past = self.past
         self.status = past.status = status = response.status_code
         self.ttfb, past.end = now - self.start, now
-        past.failed = is_retryable(status)
+        past.failed = False
         if status != _OK:
+            if is_retryable(status):
+                past.fail()
             self.retry_after = retry_after(response.headers, status)
         version = response.extensions.get("http_version")
         if version:
@@ -139,14 +148,20 @@ class Send:
         if self.end is not None:
             return
         self.end = self.past.end = now
-        hop = self.hop
-        self.body_end, self.body_bytes = None if self._has_no_body() else body_end, body_bytes
+        self.body_bytes = body_bytes
         if error is not None:
-            self.error, self.past.failed = error, True
-        if body_end == "closed" and hop is not None and hop.is_open and self.status != _NOT_MODIFIED:
-            # Closed unread inside the transport: the client cannot get it any more. (A cache closes the 304 that confirmed it.)
-            self.let_go(hop)
-        self._end_if_free()
+            self.error = error
+            self.past.fail()
+        if body_end is not None:
+            if not self._has_no_body():
+                self.body_end = body_end
+            hop = self.hop
+            if body_end == "closed" and hop is not None and hop.is_open and self.status != _NOT_MODIFIED:
+                # Closed unread inside the transport: the client cannot get it any more. (A cache closes the 304 that
+                # confirmed it.)
+                self.let_go(hop)
+        if not self.holds:
+            self._end()
 
     def _has_no_body(self) -> bool:
         """Whether there is nothing that could have been read to its end."""
@@ -176,13 +191,14 @@ class Send:
 
     def release(self) -> None:
         """One of those who held it lets go."""
-        if self.holds:
-            self.holds.pop()
-        self._end_if_free()
+        holds = self.holds
+        if holds:
+            holds.pop()
+        if self.end is not None and not holds:
+            self._end()
 
-    def _end_if_free(self) -> None:
-        if self.holds or self.end is None:
-            return
+    def _end(self) -> None:
+        """It is over, and nobody holds it: end its span, once."""
         try:
             self._unended.pop()
         except IndexError:
@@ -192,7 +208,7 @@ class Send:
             span.set_attributes(self._attributes())
             if self.error is not None or (self.status is not None and self.status >= 400):
                 span.set_status(_ERROR)
-        span.end(end_time=self.end)
+        span.end(self.end)
         self.hop = self.attempt = None
         _open.discard(self)
 
@@ -210,21 +226,23 @@ class Send:
                 facts[sc.ERROR_TYPE] = str(status)
         if self.error is not None:
             facts[sc.ERROR_TYPE] = self.error
+        if self.wire is not None:
+            facts[sc.HTTP_REQUEST_WIRE] = self.wire
+        if self.role is not None:
+            facts[sc.HTTP_REQUEST_ROLE] = self.role
+        if self.body_bytes is not None:
+            facts[sc.HTTP_RESPONSE_BODY_SIZE] = self.body_bytes
+        if self.protocol is not None:
+            facts[sc.NETWORK_PROTOCOL_VERSION] = self.protocol
+        if self.ttfb is not None:
+            facts[sc.HTTP_RESPONSE_TTFB_MS] = waits.milliseconds(self.ttfb)
+        if self.delay is not None:
+            facts[sc.RATE_LIMITER_DELAY_MS] = waits.milliseconds(self.delay)
+        if self.breaker_state is not None:
+            facts[sc.CIRCUIT_BREAKER_STATE] = self.breaker_state
+            facts[sc.CIRCUIT_BREAKER_RECORDED] = self.breaker_recorded or "none"
         if self.resend_count or self.cache is not None or self.body_end is not None or self.retry_after is not None:
             facts |= emit.known(self._rarer_facts())
-        for name, value in (
-            (sc.HTTP_REQUEST_ROLE, self.role),
-            (sc.HTTP_REQUEST_WIRE, self.wire),
-            (sc.HTTP_RESPONSE_BODY_SIZE, self.body_bytes),
-            (sc.NETWORK_PROTOCOL_VERSION, self.protocol),
-            (sc.CIRCUIT_BREAKER_STATE, self.breaker_state),
-            (sc.CIRCUIT_BREAKER_RECORDED, self.breaker_recorded),
-        ):
-            if value is not None:
-                facts[name] = value
-        for name, nanoseconds in ((sc.HTTP_RESPONSE_TTFB_MS, self.ttfb), (sc.RATE_LIMITER_DELAY_MS, self.delay)):
-            if nanoseconds is not None:
-                facts[name] = waits.milliseconds(nanoseconds)
         return facts
 
     def _rarer_facts(self) -> emit.Facts:
@@ -246,39 +264,30 @@ def _around(frame: Frame) -> tuple[list[RetryFrame], BreakerFrame | None, Attemp
     retries: list[RetryFrame] = []
     breaker: BreakerFrame | None = None
     attempt: AttemptFrame | None = None
-    decides = False
+    decides = True
     outer: Frame | None = frame
     while outer is not None:
         kind = outer.kind
         if kind == "retry":
-            retries.append(outer)  # type: ignore[arg-type]  # its kind says so
+            if outer.is_open:
+                retries.insert(0, outer)  # type: ignore[arg-type]  # its kind says so
+            decides = decides and breaker is not None
         elif kind == "breaker" and breaker is None:
-            breaker, decides = outer, not retries  # type: ignore[assignment]
+            breaker = outer  # type: ignore[assignment]
         elif kind == "attempt" and attempt is None:
             attempt = outer  # type: ignore[assignment]
         outer = outer.outer
-    retries.reverse()
-    return [retry for retry in retries if retry.is_open], breaker, attempt, decides
+    return retries, breaker, attempt, decides
 
 
-def _identity(target: Target) -> dict[str, AttributeValue]:
-    """What a sampler may decide by: the conventions ask for these at the span's start."""
-    return {
-        sc.HTTP_REQUEST_METHOD: target.method if target.method in _METHODS else "_OTHER",
-        sc.SERVER_ADDRESS: target.host,
-        sc.SERVER_PORT: target.port,
-        sc.URL_SCHEME: target.scheme,
-    }
-
-
-def begin(request: Any, hop: HTTPFrame, context: Context) -> Send:
+def begin(request: Any, hop: HTTPFrame, context: Context, make: type[_S]) -> _S:
     """The wire hook's part: a request goes out now. Whatever went before in this hop is not what its client gets."""
-    if hop.is_open:
+    if hop.sends and hop.is_open:
         settle(hop)
     method, url, target = request.method, request.url, hop.target
     if (url is not target.url and url != target.url) or method != target.method:
         target = Target(method, url)  # a transport between sends elsewhere: the row is of where it went
-    send = Send(hop, current_in(context) or hop, time_ns(), True, context, target=target)
+    send = make(hop, current_in(context) or hop, time_ns(), True, context, target=target)
     if hop.is_open:
         send.holds.append(hop)
         hop.sends.append(send)
@@ -300,13 +309,12 @@ def conclude(hop: HTTPFrame, response: Any, error: BaseException | None, carried
     `carried` is the send whose body the response carries, if that can be seen. Returns a send made after the fact, whose
     body is still to be followed, or None.
     """
-    now = time_ns()
     hop.is_open = False
     cache = hop.cache if response is not None else None
     answered_alone = cache is not None and cache.hit and not cache.revalidated
     late: Send | None = None
     if answered_alone or not hop.sent:
-        late = _after_the_fact(hop, response, error, cache if answered_alone else None, now)
+        late = _after_the_fact(hop, response, error, cache if answered_alone else None)
     elif response is not None:
         winner = carried or (hop.sends[-1] if hop.sends else None)
         if winner is not None and winner.is_open:
@@ -314,13 +322,15 @@ def conclude(hop: HTTPFrame, response: Any, error: BaseException | None, carried
     for send in list(hop.sends):
         send.let_go(hop)
     resends.leave_last(hop)
-    hop.close()
+    if hop.waits or hop.polls:
+        hop.close()
     return late
 
 
 def _after_the_fact(
-    hop: HTTPFrame, response: Any, error: BaseException | None, cache: CacheAnswer | None, now: int
+    hop: HTTPFrame, response: Any, error: BaseException | None, cache: CacheAnswer | None
 ) -> Send | None:
+    now = time_ns()
     start = (hop.cache_started or hop.started) if response is not None else hop.started
     wire = False if cache is not None else None
     context = emit.below(hop.parent, get_current())

@@ -174,32 +174,33 @@ def _leave(wait: Wait, at: frames.Frame | None) -> None:
         alone.set(tuple(left_here))
 
 
-def taken_by(hop: HTTPFrame) -> list[Wait]:
-    """The waits that were left for this request: its own task's, the frame opener's, a finished helper's; no live sibling's."""
-    taken = []
+def take(hop: HTTPFrame) -> None:
+    """Give a request the waits that were left for it: its own task's, the frame opener's, a finished helper's; no live
+    sibling's."""
     frame = hop.outer
     while frame is not None and not isinstance(frame, HTTPFrame):
         if frame.waits:
-            mine = [
-                wait
-                for wait in list(frame.waits)
-                if wait.host in (None, hop.host)
-                and (wait.owner in (hop.owner, frame.owner) or wait.owner_is_over)
-                and wait.take()
-            ]
-            taken += mine
-            for wait in mine:
-                try:
-                    frame.waits.remove(wait)  # in place: another thread may just leave one
-                except ValueError:  # told and gone, since the frame closes just now
-                    pass
+            _take_from(frame, hop)
         frame = frame.outer
     if left_alone := alone.get():
         parent, earliest = hop.parent.span_id, hop.started - _TAKEN_WITHIN
         recent = [wait for wait in left_alone if wait.end > earliest]
-        taken += [w for w in recent if w.host in (None, hop.host) and w.parent.span_id == parent and w.take()]
+        hop.waits += [w for w in recent if w.host in (None, hop.host) and w.parent.span_id == parent and w.take()]
         alone.set(tuple(wait for wait in recent if not wait.taken))
-    return taken
+
+
+def _take_from(frame: frames.Frame, hop: HTTPFrame) -> None:
+    for wait in list(frame.waits):
+        if (
+            wait.host in (None, hop.host)
+            and (wait.owner in (hop.owner, frame.owner) or wait.owner_is_over)
+            and wait.take()
+        ):
+            hop.waits.append(wait)
+            try:
+                frame.waits.remove(wait)  # in place: another thread may just leave one
+            except ValueError:  # told and gone, since the frame closes just now
+                pass
 
 
 def tell_taken(waits: list[Wait], hop: HTTPFrame, on: Span) -> None:
