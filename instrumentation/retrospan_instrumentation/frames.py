@@ -14,7 +14,6 @@ The layers nest in any order; whoever needs another layer's fact walks `chain()`
 
 import asyncio
 import itertools
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +22,7 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 from weakref import ref
 
+import wrapt
 from opentelemetry.context import Context, attach, create_key, get_current
 from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, set_span_in_context
 
@@ -42,10 +42,20 @@ at_end: list[Callable[[], None]] = []
 
 _serials = itertools.count(1)
 _local = threading.local()
+_trio: Any = None
 _NO_VALUES: Mapping[str, object] = {}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _F = TypeVar("_F", bound="Frame")
 Owner = ref[Any]
+
+
+def _trio_is_there(lowlevel: Any) -> None:
+    global _trio
+    _trio = lowlevel if hasattr(lowlevel, "in_trio_task") else None
+
+
+# httpcore imports trio wherever it is installed; this package imports neither.
+wrapt.register_post_import_hook(_trio_is_there, "trio.lowlevel")
 
 
 class Work:
@@ -75,15 +85,9 @@ def owner_ref() -> Owner:
     """
     if asyncio._get_running_loop() is not None and (task := asyncio.current_task()) is not None:
         return ref(task)
-    if _trio_runs():
-        return ref(sys.modules["trio.lowlevel"].current_task())
+    if _trio is not None and _trio.in_trio_task():
+        return ref(_trio.current_task())
     return _of_thread()
-
-
-def _trio_runs() -> bool:
-    """Whether this is a task of trio's. (httpcore imports trio wherever it is installed: to be told at a glance.)"""
-    trio = sys.modules.get("trio.lowlevel")
-    return trio is not None and hasattr(trio, "in_trio_task") and trio.in_trio_task()
 
 
 def _of_thread() -> Owner:

@@ -9,9 +9,10 @@ The frame around a call says to the requests inside which state they ran under, 
 
 from collections.abc import Callable, Mapping
 from contextlib import ContextDecorator
+from functools import partial
 from types import ModuleType
 from typing import Any
-from weakref import WeakSet
+from weakref import ref
 
 from opentelemetry.util.types import AttributeValue
 
@@ -31,17 +32,20 @@ class PybreakerInstrumentor(LibraryInstrumentor):
 
     def _hook(self, module: ModuleType) -> None:
         self._listener = _listener(module)
-        self._heard: WeakSet[Any] = WeakSet()
+        self._heard: dict[int, ref[Any]] = {}
 
         def listen(breaker: Any) -> None:
-            if breaker not in self._heard:
+            heard = self._heard.get(id(breaker))
+            if heard is None or heard() is not breaker:
                 breaker.add_listener(self._listener)
-                self._heard.add(breaker)
+                self._heard[id(breaker)] = ref(breaker, partial(_forget, self._heard, id(breaker)))
 
         def call(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
             listen(instance)
-            # A half-open trial and `calling()` come through here a second time for the same call.
-            return None if _own_frame(instance) is not None else _BreakerCall(module, instance)
+            frame = frames.current()
+            if frame is not None and frame.kind == BreakerFrame.kind and frame.of == id(instance):  # type: ignore[attr-defined]
+                return None  # a half-open trial and `calling()` come through here a second time for the same call
+            return _BreakerCall(module, instance)
 
         def calling(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             listen(instance)
@@ -58,25 +62,28 @@ class PybreakerInstrumentor(LibraryInstrumentor):
 
     def _uninstrument(self, **kwargs: Any) -> None:
         super()._uninstrument(**kwargs)
-        for breaker in self.__dict__.pop("_heard", ()):
-            if self._listener in breaker.listeners:
+        for heard in list(self.__dict__.pop("_heard", {}).values()):
+            breaker = heard()
+            if breaker is not None and self._listener in breaker.listeners:
                 breaker.remove_listener(self._listener)
+
+
+def _forget(heard: dict[int, ref[Any]], breaker: int, gone: ref[Any]) -> None:
+    if heard.get(breaker) is gone:
+        del heard[breaker]
 
 
 def _state(name: str) -> str:
     return name.replace("-", "_")
 
 
-def _own_frame(breaker: Any) -> BreakerFrame | None:
-    frame = frames.current()
-    return frame if isinstance(frame, BreakerFrame) and frame.of == id(breaker) else None
-
-
 def _frame_of(breaker: Any) -> BreakerFrame | None:
-    frame = frames.nearest(BreakerFrame)
-    while frame is not None and frame.of != id(breaker):
-        frame = frames.nearest(BreakerFrame, frame.outer) if frame.outer is not None else None
-    return frame
+    frame = frames.current()
+    while frame is not None:
+        if isinstance(frame, BreakerFrame) and frame.of == id(breaker):
+            return frame
+        frame = frame.outer
+    return None
 
 
 def _identity(breaker: Any, frame: BreakerFrame | None) -> dict[str, AttributeValue | None]:
@@ -131,32 +138,35 @@ def _listener(module: ModuleType) -> Any:
     return Listener()
 
 
-class _BreakerCall(Call):
+class _BreakerCall(BreakerFrame):
+    """One call through a breaker: the frame, and what surrounds the call."""
+
     def __init__(self, module: ModuleType, breaker: Any) -> None:
+        super().__init__(id(breaker), str(breaker.name or ""), "closed")
         self._refusal, self._breaker = module.CircuitBreakerError, breaker
-        self._hop = frames.nearest(HTTPFrame)  # the request that this breaker is inside of, if it is inside one
-        self._frame = BreakerFrame(id(breaker), str(breaker.name or ""), "closed")
-        self._frame.enter()
+        outer = self.outer
+        # The request that this breaker is inside of, if it is inside one.
+        self._hop = frames.nearest(HTTPFrame, outer) if outer is not None else None
+        self.enter()
 
     def returned(self, result: Any) -> Any:
-        self._close()
+        self._over()
         return result
 
     def raised(self, error: BaseException) -> None:
-        frame = self._frame
-        if isinstance(error, self._refusal) and frame.outcome is None:
-            frame.state = "open"
+        if isinstance(error, self._refusal) and self.outcome is None:
+            self.state = "open"
             if self._hop is not None:
                 self._hop.refused = True
-            emit.tell(sc.BREAKER_REJECTED, _identity(self._breaker, frame))
-        self._close()
+            emit.tell(sc.BREAKER_REJECTED, _identity(self._breaker, self))
+        self._over()
 
-    def _close(self) -> None:
-        frame, hop = self._frame, self._hop
-        frame.leave()
-        if hop is not None and hop.is_open and not frame.held:
-            hop.breaker = (frame.state, frame.outcome or "none")
-        frame.close()
+    def _over(self) -> None:
+        hop = self._hop
+        self.leave()
+        if hop is not None and hop.is_open and not self.held:
+            hop.breaker = (self.state, self.outcome or "none")
+        self.close()
 
 
 class _Calling(Call):

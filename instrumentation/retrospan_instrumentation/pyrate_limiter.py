@@ -70,7 +70,7 @@ class _Acquire(Call):
 
     def returned(self, result: Any) -> Any:
         _inside.reset(self._token)
-        if inspect.isawaitable(result):
+        if result is not True and result is not False and inspect.isawaitable(result):
             return self._awaited(result)
         self._report(bool(result))
         return result

@@ -30,10 +30,19 @@ class TenacityInstrumentor(LibraryInstrumentor):
         return {"tenacity": self._hook}
 
     def _hook(self, module: ModuleType) -> None:
-        def iterated(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-            return _Iteration(module, instance, args[0] if args else kwargs["retry_state"])
+        sleep = module.DoSleep
 
-        self.wrap(module.Retrying, "__call__", _enter_call)
+        def iterated(retrying: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+            state = args[0] if args else kwargs["retry_state"]
+            if state.outcome is not None:
+                return _Iteration(sleep, state)
+            # Nothing has been tried since the last step: an attempt comes next.
+            frame = frames.current()
+            if isinstance(frame, RetryFrame) and frame.of == id(retrying):
+                frame.begin_attempt(state.attempt_number)
+            return None
+
+        self.wrap(module.Retrying, "__call__", _Retrying)
         self.wrap(module.BaseRetrying, "iter", iterated)
         manager = module.AttemptManager
         self.wrap(manager, "__enter__", _enter_attempt)
@@ -41,15 +50,17 @@ class TenacityInstrumentor(LibraryInstrumentor):
         self.wrap(manager, "__aenter__", _enter_attempt, asynchronous=True)
         # `__aexit__` needs no hook: it calls `__exit__`.
         if hasattr(module, "AsyncRetrying"):
-            self.wrap(module.AsyncRetrying, "__call__", _enter_call, asynchronous=True)
+            self.wrap(module.AsyncRetrying, "__call__", _Retrying, asynchronous=True)
             self.wrap(module.AsyncRetrying, "iter", iterated, asynchronous=True)
 
 
 def _open(frame: RetryFrame) -> None:
     """Enter; with a span of its own where nothing else would hold the attempts together."""
-    if not trace.get_current_span().is_recording() and frames.nearest(HTTPFrame, frame.outer) is None:
+    if not trace.get_current_span().is_recording() and (
+        frame.outer is None or frames.nearest(HTTPFrame, frame.outer) is None
+    ):
         frame.span = emit.tracer().start_span(sc.SPAN_RETRY, kind=SpanKind.INTERNAL)
-    frame.enter(span=frame.span)
+    frame.enter(frame.span)
 
 
 def _close(frame: RetryFrame) -> None:
@@ -59,37 +70,32 @@ def _close(frame: RetryFrame) -> None:
         span.end()
 
 
-class _RetryingCall(Call):
-    def __init__(self, retrying: Any) -> None:
-        self._frame = RetryFrame(id(retrying))
-        _open(self._frame)
+class _Retrying(RetryFrame):
+    """One call of a policy: the frame, and what surrounds the call."""
+
+    def __init__(self, retrying: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        super().__init__(id(retrying))
+        _open(self)
 
     def returned(self, result: Any) -> Any:
-        self._frame.leave()
-        _close(self._frame)
+        self.leave()
+        _close(self)
         return result
 
     def raised(self, error: BaseException) -> None:
-        self.returned(None)
+        self.leave()
+        _close(self)
 
 
-def _enter_call(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-    return _RetryingCall(instance)
+class _Iteration:
+    """The policy's word on an outcome: a wait, or the end."""
 
-
-class _Iteration(Call):
-    """One step of the policy: it says what comes next, an attempt, a wait or the end."""
-
-    def __init__(self, module: ModuleType, retrying: Any, state: Any) -> None:
-        self._module, self._retrying, self._state = module, retrying, state
+    def __init__(self, sleep: type, state: Any) -> None:
+        self._sleep, self._state = sleep, state
 
     def returned(self, result: Any) -> Any:
-        if isinstance(result, self._module.DoAttempt):
-            current = frames.current()
-            if isinstance(current, RetryFrame) and current.of == id(self._retrying):
-                current.begin_attempt(self._state.attempt_number)
-        elif isinstance(result, self._module.DoSleep):
-            self._scheduled(float(result))
+        if isinstance(result, self._sleep):
+            self._scheduled(float(result))  # type: ignore[arg-type]  # tenacity's DoSleep is a float
         else:
             _end_loop(self._state)
         return result
@@ -114,48 +120,24 @@ def _end_loop(state: Any) -> None:
         _close(frame)
 
 
-class _AttemptEntered(Call):
+def _enter_attempt(manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """The loop form: one frame a loop, kept on the loop's state, entered again for each attempt."""
-
-    def __init__(self, manager: Any) -> None:
-        state = manager.retry_state
-        frame = state.__dict__.get("_retrospan_frame")
-        if frame is None:
-            frame = state.__dict__["_retrospan_frame"] = RetryFrame(id(state))
-        frame.is_open = True
-        frame.begin_attempt(state.attempt_number)
-        if frame.span is None:
-            _open(frame)
-        else:
-            frame.enter(span=frame.span)
-
-    def returned(self, result: Any) -> Any:
-        return result
-
-    def raised(self, error: BaseException) -> None:
-        pass
+    state = manager.retry_state
+    frame = state.__dict__.get("_retrospan_frame")
+    if frame is None:
+        frame = state.__dict__["_retrospan_frame"] = RetryFrame(id(state))
+    frame.is_open = True
+    frame.begin_attempt(state.attempt_number)
+    if frame.span is None:
+        _open(frame)
+    else:
+        frame.enter(frame.span)
 
 
-def _enter_attempt(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-    return _AttemptEntered(instance)
-
-
-class _AttemptLeft(Call):
+def _leave_attempt(manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """A clean end of the `with` block is the loop's end; after an exception the policy decides."""
-
-    def __init__(self, manager: Any, clean: bool) -> None:
-        frame = manager.retry_state.__dict__.get("_retrospan_frame")
-        if frame is not None:
-            frame.leave()
-            if clean:
-                _close(frame)
-
-    def returned(self, result: Any) -> Any:
-        return result
-
-    def raised(self, error: BaseException) -> None:
-        pass
-
-
-def _leave_attempt(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-    return _AttemptLeft(instance, clean=not args or args[0] is None)
+    frame = manager.retry_state.__dict__.get("_retrospan_frame")
+    if frame is not None:
+        frame.leave()
+        if not args or args[0] is None:
+            _close(frame)

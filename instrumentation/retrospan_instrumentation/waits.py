@@ -14,14 +14,14 @@ Refusals followed by a grant are polling, and one acquire, timed from the first 
 import os
 from contextvars import ContextVar
 from time import monotonic_ns, time_ns
+from typing import Any
 
-from opentelemetry import trace
 from opentelemetry.context import Context, create_key, get_current
-from opentelemetry.trace import Span
+from opentelemetry.trace import INVALID_SPAN, Span, SpanContext
 
 from . import emit, frames, mapping
 from . import semconv as sc
-from .frames import HTTPFrame, at_end, left
+from .frames import SPAN_KEY, HTTPFrame, at_end, left
 from .hooks import fault
 
 ROLE_KEY = create_key("retrospan-role")
@@ -65,12 +65,22 @@ class Wait:
         "start",
     )
 
-    def __init__(self, name: str, action: str, start: int, end: int, max_delay_ms: int | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        action: str,
+        start: int,
+        end: int,
+        max_delay_ms: int | None,
+        owner: frames.Owner,
+        context: Context,
+    ) -> None:
         self.name, self.action, self.start, self.end, self.max_delay_ms = name, action, start, end, max_delay_ms
         self.host = mapping.host_of(name)
-        self.role = mapping.role_of(name) or current_role()
-        self.parent = trace.get_current_span().get_span_context()
-        self.owner = frames.owner_ref()
+        self.role = mapping.role_of(name) or role_in(context)
+        parent: Any = context.get(SPAN_KEY, INVALID_SPAN)
+        self.parent: SpanContext = parent.get_span_context()
+        self.owner = owner
         self._untaken, self._untold = [True], [True]
 
     def take(self) -> bool:
@@ -120,40 +130,44 @@ def report(limiter: int, name: str, granted: bool, start: int, max_delay_ms: int
     """A limiter (by its id) was asked for a permit under this name at `start` (ns), and has now granted or refused it."""
     sweep()
     now = time_ns()
-    frame = frames.current()
-    hop = frames.nearest(HTTPFrame, frame)
+    context = get_current()
+    frame = frames.current_in(context)
+    hop = frames.nearest(HTTPFrame, frame) if frame is not None else None
     at = hop if hop is not None and hop.is_open else frame
     if at is not None and not at.is_open:
         at = None
     if hop is not None:
         hop.refused = not granted
+    owner = frames.owner_ref()
     polls = _polls_of(frame, at)
-    key = (limiter, name, frames.owner_ref())
-    poll = polls.get(key)
-    if poll is not None and start - poll.end > _POLLING_APART:
-        del polls[key]
-        poll.tell()
-        poll = None
-    if not granted:
-        if poll is None:
-            poll = polls[key] = Wait(name, "block", start, now, max_delay_ms)
-            poll.host = poll.host or (hop.host if hop is not None else None)
-            _refused[id(poll)] = poll
-        poll.end = now
-        return
-    if poll is not None:
-        del polls[key]
-        _refused.pop(id(poll), None)
-        start = poll.start
-    _leave(Wait(name, "acquire", start, now, max_delay_ms), at)
+    if polls or not granted:
+        key = (limiter, name, owner)
+        poll = polls.get(key)
+        if poll is not None and start - poll.end > _POLLING_APART:
+            del polls[key]
+            poll.tell()
+            poll = None
+        if not granted:
+            if poll is None:
+                poll = polls[key] = Wait(name, "block", start, now, max_delay_ms, owner, context)
+                poll.host = poll.host or (hop.host if hop is not None else None)
+                _refused[id(poll)] = poll
+            poll.end = now
+            return
+        if poll is not None:
+            del polls[key]
+            _refused.pop(id(poll), None)
+            start = poll.start
+    _leave(Wait(name, "acquire", start, now, max_delay_ms, owner, context), at)
 
 
 def _polls_of(frame: frames.Frame | None, at: frames.Frame | None) -> dict[tuple[int, str, frames.Owner], Wait]:
     """Refusals live in the outermost retry frame, since a retry that asks again is polling too; else in this frame."""
     outermost = at
-    for outer in frame.chain() if frame is not None else ():
-        if isinstance(outer, frames.RetryFrame) and outer.is_open:
-            outermost = outer
+    while frame is not None:
+        if frame.is_open and isinstance(frame, frames.RetryFrame):
+            outermost = frame
+        frame = frame.outer
     return _polls if outermost is None else outermost.polls
 
 
