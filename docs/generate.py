@@ -24,12 +24,18 @@ def tables() -> str:
 
 
 def vocabulary() -> str:
-    """docs/vocabulary.md, from `semconv.ATTRIBUTES`."""
+    """docs/vocabulary.md, from `semconv.ATTRIBUTES` and `semconv.METRICS`."""
     lines = [NOTE, "# The attributes\n", "Stable OpenTelemetry names where there are any, and what they lack.\n"]
     lines += ["| attribute | type | unit | meaning |", "|---|---|---|---|"]
     for attribute in semconv.ATTRIBUTES.values():
         meaning = _cell(attribute.meaning)
         lines.append(f"| `{attribute.name}` | {attribute.type.__name__} | {attribute.unit} | {meaning} |")
+    lines += ["", "# The live metrics\n", "Made only while a reader listens; durations have their edges at"]
+    lines += [f"{', '.join(f'{edge:g}' for edge in semconv.DURATION_BUCKETS)} s, unless a view says otherwise.\n"]
+    lines += ["| metric | kind | unit | labels | meaning |", "|---|---|---|---|---|"]
+    for metric in semconv.METRICS.values():
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        lines.append(f"| `{metric.name}` | {metric.kind} | {metric.unit} | {labels} | {_cell(metric.meaning)} |")
     return "\n".join([*lines, ""])
 
 

@@ -39,7 +39,11 @@ def _instrumentors() -> list[Any]:
 def instrument_all(
     tracer_provider: "TracerProvider | None" = None, meter_provider: "MeterProvider | None" = None
 ) -> None:
-    """Put every hook in place; spans go to `tracer_provider`, by default the global one. Twice is once."""
+    """Put every hook in place. Spans go to `tracer_provider`, metrics to `meter_provider`, by default the global ones. Twice
+    is once."""
+    emit, metrics = (import_module(f"{__name__}.{name}") for name in ("emit", "metrics"))
+    emit.use(tracer_provider)
+    metrics.use(meter_provider)
     for instrumentor in _instrumentors():
         if not instrumentor.is_instrumented_by_opentelemetry:
             instrumentor.instrument(tracer_provider=tracer_provider, meter_provider=meter_provider)

@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable
 from contextvars import ContextVar
 from enum import Enum
+from time import time_ns
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
@@ -26,7 +27,7 @@ from opentelemetry.context import Context, attach, get_current, set_value
 from opentelemetry.trace import Span, SpanKind
 from opentelemetry.util.types import AttributeValue
 
-from . import emit, frames, mapping, waits
+from . import emit, frames, mapping, metrics, waits
 from . import semconv as sc
 from .frames import AttemptFrame, Frame, ResolutionFrame
 from .hooks import fault, layers
@@ -144,6 +145,7 @@ class _SpanScope(_Scope):
     _name = ""
     _layer = "fallback"
     _span: Span
+    _started = 0
     _frame: Frame | None = None
     _before: Context | None = None
 
@@ -152,6 +154,7 @@ class _SpanScope(_Scope):
 
     def _open(self) -> None:
         layers.add(self._layer)
+        self._started = time_ns()
         self._span = emit.tracer().start_span(self._name, kind=SpanKind.INTERNAL)
         frame = self._make_frame()
         if frame is not None:
@@ -171,7 +174,10 @@ class _SpanScope(_Scope):
         elif self._before is not None:
             attach(self._before)
         try:
-            self._span.set_attributes(emit.known(self._facts(error)))
+            facts = emit.known(self._facts(error))
+            self._span.set_attributes(facts)
+            if metrics.live is not None:
+                metrics.live.told(self._name, facts, (time_ns() - self._started) / 1e9)
         finally:
             self._span.end()
 

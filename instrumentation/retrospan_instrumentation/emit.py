@@ -8,7 +8,6 @@ OpenTelemetry means to replace span events by log-based ones; the day it does, `
 """
 
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from time import time_ns
 from typing import Any
 
@@ -18,14 +17,11 @@ from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, Tracer, TracerProvider
 from opentelemetry.util.types import AttributeValue
 
+from . import metrics
+from .semconv import SCOPE, VERSION
+
 Facts = Mapping[str, AttributeValue | None]
 """Attributes to be; a fact that is not known is None, and becomes none."""
-
-SCOPE = "retrospan_instrumentation"
-try:
-    VERSION = version("retrospan")
-except PackageNotFoundError:
-    VERSION = "0"
 
 _DEFAULT_FIELDS = {"traceparent", "tracestate", "baggage"}
 _BAGGAGE_KEY = next(iter(baggage.set_baggage("key", "value", Context())))
@@ -64,7 +60,7 @@ def propagate_to(headers: Any, span: Span, context: Context) -> None:
         return
     named = span.get_span_context()
     if named.is_valid:
-        headers["traceparent"] = f"00-{named.trace_id:032x}-{named.span_id:016x}-{named.trace_flags:02x}"
+        headers["traceparent"] = "00-%032x-%016x-%02x" % (named.trace_id, named.span_id, named.trace_flags)  # noqa: UP031  # the quickest
         if named.trace_state:
             headers["tracestate"] = named.trace_state.to_header()
 
@@ -88,10 +84,13 @@ def tell(
     Times are nanoseconds since 1970. `parent` is the span that was current when it happened; without it, the current one.
     """
     attributes = known(facts)
+    if on is None:
+        end = end or time_ns()
+    if metrics.live is not None:
+        metrics.live.told(name, attributes, (end - start) / 1e9 if start is not None and end is not None else 0.0)
     if on is not None:
         if on.is_recording():  # the SDK warns of an event on a span that has ended
             on.add_event(name, attributes, timestamp=end)
         return
-    end = end or time_ns()
     context = get_current() if parent is None else below(parent)
     _tracer.start_span(name, context, attributes=attributes, start_time=start or end).end(end_time=end)

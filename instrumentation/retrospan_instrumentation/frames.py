@@ -24,7 +24,7 @@ from weakref import ref
 
 import wrapt
 from opentelemetry.context import Context, attach, create_key, get_current
-from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, Tracer, set_span_in_context
 
 if TYPE_CHECKING:
     from .resends import Past
@@ -292,6 +292,7 @@ class HTTPFrame(Frame):
     cache: "CacheAnswer | None" = None
     cache_started: int | None = None
     breaker: tuple[str, str] | None = None  # state and outcome of a breaker inside the transport
+    tracer: Tracer | None = None  # of a client that has its own
     refused = False  # a limiter or breaker inside refused: no send happened, nothing later is its retry
 
     def __init__(

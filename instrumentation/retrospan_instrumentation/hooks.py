@@ -22,6 +22,7 @@ import importlib.metadata
 import logging
 import os
 import sys
+import types
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from types import FunctionType, ModuleType
@@ -31,7 +32,7 @@ import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 from packaging.specifiers import SpecifierSet
 
-from . import emit
+from . import emit, metrics
 
 _logger = logging.getLogger("retrospan")
 _faults: set[tuple[str, int]] = set()
@@ -198,7 +199,13 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its packag
         return ()
 
     def _instrument(self, **kwargs: Any) -> None:
-        emit.use(kwargs.get("tracer_provider"))
+        # One tracer and one meter serve all hooks; who names none leaves what is there.
+        if (tracers := kwargs.get("tracer_provider")) is not None:
+            emit.use(tracers)
+        if (meters := kwargs.get("meter_provider")) is not None:
+            metrics.use(meters)
+        else:
+            metrics.look()
         if "_patches" not in self.__dict__:
             self._patches, self._waiting = [], set()
         if is_disabled():
@@ -215,7 +222,7 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its packag
     def _uninstrument(self, **kwargs: Any) -> None:
         self._on = False
         # Whoever patched over us keeps what it has; ours then lets every call through, until it is on again.
-        self._patches = [patch for patch in self._patches if not _taken_off(*patch)]
+        self._patches = [patch for patch in reversed(self._patches) if not _taken_off(*patch)][::-1]
 
     def _loaded(self, hook: Callable[[ModuleType], None], module: ModuleType) -> None:
         # Runs inside the target's import: a fault here would fail the program's `import`.
@@ -261,6 +268,31 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its packag
             return surround(lambda _, *args, **kwargs: wrapped(*args, **kwargs), entered)(instance, *args, **kwargs)
 
         self.patch(owner, name, wrapper)
+
+    def wrap_object(
+        self,
+        thing: Any,
+        name: str,
+        enter: Enter,
+        *,
+        asynchronous: bool = False,
+        function: Callable[..., Any] | None = None,
+    ) -> None:
+        """Surround the method of this one object (or `function` in its place), until it is taken from its `__dict__`.
+
+        While the whole class is hooked, that hook has the call, and this one lets it through.
+        """
+        if name in thing.__dict__:
+            return
+        method = function or getattr(type(thing), name)
+
+        def entered(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+            if self._on:
+                return None
+            layers.add(self.layer)
+            return enter(instance, args, kwargs)
+
+        thing.__dict__[name] = types.MethodType((_hooked_async if asynchronous else _hooked)(method, entered), thing)
 
     def patch(self, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
         """Put a wrapt wrapper on `owner.name`, where the owner itself defines it."""

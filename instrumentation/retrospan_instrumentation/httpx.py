@@ -8,29 +8,36 @@ The wire transports' `handle_request` makes a send of each request that really g
 make of one. What a send is stands in `sends`; nothing here reads a URL, a header's text or a body.
 """
 
+import functools
+import inspect
 import logging
 import os
 import re
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
 from time import time_ns
 from types import ModuleType
-from typing import Any
-from weakref import ref
+from typing import Any, ClassVar
+from weakref import WeakSet, ref
 
-from opentelemetry import propagate
+from opentelemetry import propagate, trace
 from opentelemetry.context import (
     _SUPPRESS_HTTP_INSTRUMENTATION_KEY,
     _SUPPRESS_INSTRUMENTATION_KEY,
     Context,
+    attach,
     get_current,
+    set_value,
 )
-from opentelemetry.trace import INVALID_SPAN
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import INVALID_SPAN, Tracer, TracerProvider
 
-from . import emit, frames, resends, sends, waits
+from . import emit, frames, metrics, program_hooks, resends, sends, waits
 from .frames import SPAN_KEY, HTTPFrame
-from .hooks import LibraryInstrumentor, fault
-from .semconv import ROLES
+from .hooks import Call, LibraryInstrumentor, fault, is_disabled
+from .program_hooks import ProgramHooks
+from .semconv import ROLES, SCOPE, VERSION
 from .sends import Send
 
 _logger = logging.getLogger("retrospan")
@@ -40,21 +47,100 @@ _logger = logging.getLogger("retrospan")
 _OURS = "retrospan"
 _NOT_OTHERS = (None, False, _OURS)
 _SUPPRESSING = {_SUPPRESS_HTTP_INSTRUMENTATION_KEY: _OURS}
+_SHUNNED = "retrospan: not this client"
 _SUPPRESS_OLD = "suppress_instrumentation"
 
 
 class _HTTPInstrumentor(LibraryInstrumentor):
+    """`instrument()` takes the official instrumentation's arguments, a program's own hooks among them (`program_hooks`)."""
+
     layer = "http"
+    _hooks = ProgramHooks()
+    _shunned: ClassVar[WeakSet[Any]] = WeakSet()  # clients that were told to be left alone
 
     def targets(self) -> Mapping[str, Callable[[ModuleType], None]]:
         return {self.distribution: self._hook}
 
+    def _instrument(self, **kwargs: Any) -> None:
+        request, response = kwargs.get("request_hook"), kwargs.get("response_hook")
+        self._hooks = ProgramHooks(
+            request, response, kwargs.get("async_request_hook"), kwargs.get("async_response_hook")
+        )
+        super()._instrument(**kwargs)
+
     def _hook(self, module: ModuleType) -> None:
-        library = _Library(module, _excluded(self.distribution))
+        library = _Library(module, self.distribution, self._hooks, self._shunned)
         self.wrap(module.Client, "_send_single_request", library.enter_client)
         self.wrap(module.AsyncClient, "_send_single_request", library.enter_client, asynchronous=True)
-        self.wrap(module.HTTPTransport, "handle_request", library.enter_wire)
-        self.wrap(module.AsyncHTTPTransport, "handle_async_request", library.enter_wire, asynchronous=True)
+        for transport, name, asynchronous in _wires(module):
+            if library.tells:
+                self._place(transport, name, library.telling(transport.__dict__[name]))
+            self.wrap(transport, name, library.enter_wire, asynchronous=asynchronous)
+
+    @classmethod
+    def instrument_client(
+        cls,
+        client: Any,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        request_hook: Callable[..., Any] | None = None,
+        response_hook: Callable[..., Any] | None = None,
+    ) -> None:
+        """Watch this `Client` or `AsyncClient` alone, with these hooks, which are coroutine functions for the latter.
+
+        Wherever all clients are watched it changes nothing, but for one that `uninstrument_client` had left out. Its own
+        wire transports are seen, under a cache or a retrying transport too; those are found among their attributes.
+        """
+        cls._shunned.discard(client)
+        if is_disabled():
+            return
+        module = sys.modules[cls.distribution]
+        if meter_provider is not None:
+            metrics.use(meter_provider)
+        hooks = ProgramHooks(request_hook, response_hook, request_hook, response_hook)
+        library = _Library(module, cls.distribution, hooks, cls._shunned)
+        library.tracer = trace.get_tracer(SCOPE, VERSION, tracer_provider) if tracer_provider is not None else None
+        alone = cls()
+        asynchronous = isinstance(client, module.AsyncClient)
+        alone.wrap_object(client, "_send_single_request", library.enter_client, asynchronous=asynchronous)
+        name = "handle_async_request" if asynchronous else "handle_request"
+        for transport in _transports_of(client, tuple(transport for transport, *_ in _wires(module))):
+            told = library.telling(getattr(type(transport), name)) if library.tells else None
+            alone.wrap_object(transport, name, library.enter_wire, asynchronous=asynchronous, function=told)
+
+    @classmethod
+    def uninstrument_client(cls, client: Any) -> None:
+        """Leave this client alone from now on, also where all clients are watched."""
+        cls._shunned.add(client)
+        wires = tuple(transport for transport, *_ in _wires(sys.modules[cls.distribution]))
+        for thing in (client, *_transports_of(client, wires)):
+            for name in ("_send_single_request", "handle_request", "handle_async_request"):
+                thing.__dict__.pop(name, None)
+
+
+def _wires(module: ModuleType) -> tuple[tuple[type, str, bool], ...]:
+    return (
+        (module.HTTPTransport, "handle_request", False),
+        (module.AsyncHTTPTransport, "handle_async_request", True),
+    )
+
+
+def _transports_of(client: Any, wires: tuple[type, ...], depth: int = 4) -> list[Any]:
+    """The wire transports that a client reaches: its own, its mounts', and those inside theirs."""
+    found: dict[int, Any] = {}
+    seen: list[Any] = [client._transport, *client._mounts.values()]
+    for _ in range(depth):
+        for thing in seen:
+            if isinstance(thing, wires):
+                found[id(thing)] = thing
+        seen = [
+            part
+            for thing in seen
+            if not isinstance(thing, wires)
+            for part in getattr(thing, "__dict__", {}).values()
+            if hasattr(part, "handle_request") or hasattr(part, "handle_async_request")
+        ]
+    return list(found.values())
 
 
 class HTTPXClientInstrumentor(_HTTPInstrumentor):
@@ -100,6 +186,10 @@ class _Hop(HTTPFrame):
             role = waits.role_in(context)
         parent: Any = context.get(SPAN_KEY, INVALID_SPAN)
         super().__init__(request.method, request.url, role, parent.get_span_context(), context)
+        if library.tracer is not None:
+            self.tracer = library.tracer
+        if self.started > metrics.next_look:
+            metrics.look()
         self._library = library
         content = request.__dict__.get("_content")  # absent while the body is a stream: nothing to compare
         if content is not None:
@@ -120,6 +210,21 @@ class _Hop(HTTPFrame):
     def raised(self, error: BaseException) -> None:
         self.leave()
         sends.conclude(self, None, error, None)
+
+
+class _Silence(Call):
+    """The call of a client that is to be left alone, down to its wire."""
+
+    def __init__(self) -> None:
+        self._before = get_current()
+        attach(set_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY, _SHUNNED, self._before))
+
+    def returned(self, result: Any) -> Any:
+        attach(self._before)
+        return result
+
+    def raised(self, error: BaseException) -> None:
+        attach(self._before)
 
 
 class _WireSend(Send):
@@ -180,8 +285,12 @@ class _Followed:
 class _Library:
     """One of the two: its hooks, its left-out URLs, and stream classes made from its own base classes, which it checks for."""
 
-    def __init__(self, module: ModuleType, excluded: re.Pattern[str] | None) -> None:
-        self._excluded = excluded
+    tracer: Tracer | None = None
+
+    def __init__(self, module: ModuleType, name: str, hooks: ProgramHooks, shunned: WeakSet[Any]) -> None:
+        self._excluded = _excluded(name)
+        self._hooks, self._shunned = hooks, shunned
+        self.tells = any(hook is not None for hook in hooks)
         self._synchronous = module.SyncByteStream
         self._wires = (module.HTTPTransport, module.AsyncHTTPTransport)
         self._make_send: type[_WireSend] = type("_WireSend", (_WireSend,), {"library": self})
@@ -226,12 +335,14 @@ class _Library:
 
         self._stream, self._async_stream = FollowedStream, FollowedAsyncStream
 
-    def enter_client(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Hop | None:
+    def enter_client(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         """Before a hop of a client."""
         context = get_current()
         request = args[0] if args else kwargs["request"]
         if _is_suppressed(context) or (self._excluded is not None and self._excluded.search(str(request.url))):
             return None
+        if self._shunned and client in self._shunned:
+            return _Silence()
         hop = _Hop(self, request, context)
         if client._mounts or not isinstance(client._transport, self._wires):
             propagate.inject(request.headers)  # where no wire follows, the trace goes on all the same
@@ -253,7 +364,14 @@ class _Library:
         send = sends.begin(request, hop, context, self._make_send)
         send.alone = alone
         emit.propagate_to(request.headers, send.span, context)
+        if self.tells:
+            program_hooks.sending.set(send.span)
         return send
+
+    def telling(self, handle: Callable[..., Any]) -> Callable[..., Any]:
+        """A wire transport's method, with the program's own hooks around it."""
+        around = program_hooks.around_async if inspect.iscoroutinefunction(handle) else program_hooks.around
+        return functools.wraps(handle)(around(handle, self._hooks))
 
     def follow(self, response: Any, send: Send) -> None:
         """See this response's body to its end; a body that is there already has ended with the headers."""

@@ -16,7 +16,7 @@ from weakref import ref
 
 from opentelemetry.util.types import AttributeValue
 
-from . import emit, frames, mapping
+from . import emit, frames, mapping, metrics
 from . import semconv as sc
 from .frames import BreakerFrame, HTTPFrame
 from .hooks import Call, LibraryInstrumentor, fault
@@ -38,6 +38,7 @@ class PybreakerInstrumentor(LibraryInstrumentor):
             heard = self._heard.get(id(breaker))
             if heard is None or heard() is not breaker:
                 breaker.add_listener(self._listener)
+                metrics.breaker_seen(mapping.label_of(str(breaker.name or "")), _state_in_force(breaker))
                 self._heard[id(breaker)] = ref(breaker, partial(_forget, self._heard, id(breaker)))
 
         def call(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
@@ -77,6 +78,11 @@ def _state(name: str) -> str:
     return name.replace("-", "_")
 
 
+def _state_in_force(breaker: Any) -> str:
+    # `current_state` may ask a shared storage over the network; the state object in force does not.
+    return _state(getattr(getattr(breaker, "_state", None), "name", "") or breaker.current_state)
+
+
 def _frame_of(breaker: Any) -> BreakerFrame | None:
     frame = frames.current()
     while frame is not None:
@@ -105,8 +111,7 @@ def _listener(module: ModuleType) -> Any:
             try:
                 frame = _frame_of(cb)
                 if frame is not None:
-                    # `current_state` may ask a shared storage over the network; the state object in force does not.
-                    frame.state = _state(getattr(getattr(cb, "_state", None), "name", "") or cb.current_state)
+                    frame.state = _state_in_force(cb)
             except Exception as error:
                 fault(error)
 
@@ -130,6 +135,7 @@ def _listener(module: ModuleType) -> Any:
                 if old_state is not None:
                     attributes[sc.CIRCUIT_BREAKER_OLD_STATE] = _state(old_state.name)
                 attributes[sc.CIRCUIT_BREAKER_NEW_STATE] = _state(new_state.name)
+                metrics.breaker_seen(mapping.label_of(str(cb.name or "")), _state(new_state.name))
                 attributes[sc.CIRCUIT_BREAKER_RESET_TIMEOUT] = float(cb.reset_timeout)
                 emit.tell(sc.BREAKER_STATE_CHANGE, attributes)
             except Exception as error:

@@ -9,7 +9,15 @@ own. The hooks write these names, the projection reads them, the docs are genera
 An attribute whose name ends in `_ms` is a whole number of milliseconds; other durations are seconds, as the conventions ask.
 """
 
+from importlib.metadata import PackageNotFoundError, version
 from typing import Final, NamedTuple
+
+SCOPE: Final = "retrospan_instrumentation"
+"""The instrumentation scope of every span and metric of the hooks."""
+try:
+    VERSION = version("retrospan")
+except PackageNotFoundError:
+    VERSION = "0"
 
 
 class Attribute(NamedTuple):
@@ -120,7 +128,71 @@ BREAKER_REJECTED = "circuit_breaker.rejected"
 RETRY_SCHEDULED = "retry.scheduled"
 SPAN_RETRY = "retry"
 
+# -- names that only metrics know: a send, and what its cache said
+HTTP_REQUEST = "http.request"
+HTTP_CACHE = "http.cache"
+HTTP_CACHE_RESULT = "http.cache.result"
+
 ROLES: Final = ("metadata", "landing", "artifact")
 OUTCOMES: Final = ("success", "retryable", "nonretryable", "timeout", "skipped", "error", "no_pdf")
 DEDUPE_ACTIONS: Final = ("hardlink", "copy", "skipped", "none")
 LAYERS: Final = ("http", "cache", "retry", "limiter", "breaker", "fallback", "download")
+
+
+class Metric(NamedTuple):
+    """One live metric: its kind (histogram, counter, gauge), its unit, its labels and its meaning."""
+
+    name: str
+    kind: str
+    unit: str
+    labels: tuple[str, ...]
+    meaning: str
+
+
+METRICS: Final[dict[str, Metric]] = {}
+DURATION_BUCKETS: Final = (
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 3.0, 5.0, 7.5, 10.0, 20.0, 60.0
+)  # fmt: skip
+"""Edges of every duration, seconds: the conventions' own, and the default objectives' thresholds."""
+
+
+def _metric(name: str, kind: str, unit: str, labels: tuple[str, ...], meaning: str) -> str:
+    METRICS[name] = Metric(name, kind, unit, labels, meaning)
+    return name
+
+
+_LIMITER = (SERVER_ADDRESS, HTTP_REQUEST_ROLE)
+_BREAKER = (CIRCUIT_BREAKER_NAME, CIRCUIT_BREAKER_SCOPE, SERVER_ADDRESS)
+METRIC_REQUEST_DURATION = _metric(
+    "http.client.request.duration", "histogram", "s",
+    (HTTP_REQUEST_METHOD, SERVER_ADDRESS, SERVER_PORT, URL_SCHEME, HTTP_RESPONSE_STATUS_CODE, ERROR_TYPE),
+    "From a send on the wire to its response's headers, or its error",
+)  # fmt: skip
+METRIC_CACHE_REQUESTS = _metric(
+    "http.cache.requests", "counter", "{request}", (SERVER_ADDRESS, HTTP_REQUEST_ROLE, HTTP_CACHE_RESULT),
+    "Requests that passed a cache: hit, revalidated, stale or miss",
+)  # fmt: skip
+METRIC_RETRY_ATTEMPTS = _metric(
+    "retry.attempts", "counter", "{attempt}", (ERROR_TYPE,), "Attempts that failed and are made again"
+)
+METRIC_WAIT_DURATION = _metric(
+    "rate_limiter.wait.duration", "histogram", "s", _LIMITER, "Wait for a permit that was granted"
+)
+METRIC_BLOCKED = _metric("rate_limiter.blocked", "counter", "{request}", _LIMITER, "Permits refused for good")
+METRIC_BREAKER_STATE = _metric(
+    "circuit_breaker.state", "gauge", "", (CIRCUIT_BREAKER_NAME, CIRCUIT_BREAKER_STATE),
+    "1 for the state that a breaker is in, 0 for the others",
+)  # fmt: skip
+METRIC_TRANSITIONS = _metric(
+    "circuit_breaker.transitions", "counter", "{transition}",
+    (*_BREAKER, CIRCUIT_BREAKER_OLD_STATE, CIRCUIT_BREAKER_NEW_STATE), "Changes of a breaker's state",
+)  # fmt: skip
+METRIC_REJECTED = _metric("circuit_breaker.rejected", "counter", "{call}", _BREAKER, "Calls that a breaker refused")
+METRIC_ATTEMPTS = _metric(
+    "fallback.attempts", "counter", "{attempt}", (FALLBACK_TIER, FALLBACK_SOURCE, FALLBACK_OUTCOME),
+    "Attempts to get an artifact from one source",
+)  # fmt: skip
+METRIC_ATTEMPT_DURATION = _metric(
+    "fallback.attempt.duration", "histogram", "s", (FALLBACK_TIER, FALLBACK_SOURCE, FALLBACK_OUTCOME),
+    "Time that an attempt took",
+)  # fmt: skip

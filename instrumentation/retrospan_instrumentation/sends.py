@@ -9,18 +9,17 @@ Nothing here takes a lock: what only one thread may do is claimed by popping a l
 
 import os
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
-from math import isfinite
-from time import time, time_ns
+from time import time_ns
 from typing import Any, TypeVar
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
-from . import emit, mapping, resends, waits
+from . import emit, mapping, metrics, resends, waits
 from . import semconv as sc
 from .frames import AttemptFrame, BreakerFrame, CacheAnswer, Frame, HTTPFrame, RetryFrame, Target, at_end, current_in
+from .retry_after import retry_after
 from .urls import url_hash
 
 _METHODS = frozenset(("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "CONNECT", "QUERY"))
@@ -28,7 +27,6 @@ _OK = 200
 _NOT_MODIFIED = 304
 _BODILESS = (204, _NOT_MODIFIED)
 _ERROR = Status(StatusCode.ERROR)
-_LONGEST_WAIT = 10.0 * 365 * 86400
 
 
 def is_retryable(status: int) -> bool:
@@ -81,18 +79,11 @@ class Send:
         self.resend_count, self.retry_source, before, self.past = resends.count(hop, retries, is_send=is_send)
         if before is not None and before.end is not None and self.resend_count:
             self.retry_wait = max(0, start - before.end)
-        method = target.method if target.method in _METHODS else None
-        # What a sampler may decide by: the conventions ask for these at the span's start.
-        self.span = emit.tracer().start_span(
-            method or "HTTP",
+        self.span = (hop.tracer or emit.tracer()).start_span(
+            target.method if target.method in _METHODS else "HTTP",
             context,
             SpanKind.CLIENT,
-            {
-                sc.HTTP_REQUEST_METHOD: method or "_OTHER",
-                sc.SERVER_ADDRESS: target.host,
-                sc.SERVER_PORT: target.port,
-                sc.URL_SCHEME: target.scheme,
-            },
+            self._identity(),
             start_time=start,
         )
         if hop.waits:
@@ -136,6 +127,8 @@ class Send:
     def received(self, response: Any, cache: CacheAnswer | None) -> None:
         """The client received this send's response, from this cache if from one."""
         self.hop_last = True
+        if cache is not None and metrics.live is not None:
+            self._measure_cache(metrics.live, cache)
         if cache is not None and (cache.hit or not self.wire):
             self.cache = cache
         if self.role is None and 200 <= response.status_code < 300:
@@ -211,14 +204,30 @@ class Send:
         span.end(self.end)
         self.hop = self.attempt = None
         _open.discard(self)
+        if metrics.live is not None and self.wire:
+            self._measure(metrics.live)
 
-    def _attributes(self) -> Mapping[str, AttributeValue]:
-        """What is known. Written out by cases, since this runs for every request, and most are answered plainly."""
-        facts: dict[str, AttributeValue] = {
-            sc.URL_HASH: url_hash(self.target.address),
-            sc.HTTP_REQUEST_HOP_LAST: self.hop_last,
-            sc.HTTP_REQUEST_RESEND_COUNT: self.resend_count,
+    def _measure(self, live: metrics.Instruments) -> None:
+        taken = self.ttfb if self.ttfb is not None else (self.end or self.start) - self.start
+        live.told(sc.HTTP_REQUEST, self._identity() | self._outcome(), taken / 1e9)
+
+    def _measure_cache(self, live: metrics.Instruments, cache: CacheAnswer) -> None:
+        said = "stale" if cache.stale else "revalidated" if cache.revalidated else "hit" if cache.hit else "miss"
+        facts = {sc.SERVER_ADDRESS: self.target.host, sc.HTTP_REQUEST_ROLE: self.role, sc.HTTP_CACHE_RESULT: said}
+        live.told(sc.HTTP_CACHE, facts)
+
+    def _identity(self) -> dict[str, AttributeValue]:
+        """What a sampler may decide by: the conventions ask for these at the span's start."""
+        target = self.target
+        return {
+            sc.HTTP_REQUEST_METHOD: target.method if target.method in _METHODS else "_OTHER",
+            sc.SERVER_ADDRESS: target.host,
+            sc.SERVER_PORT: target.port,
+            sc.URL_SCHEME: target.scheme,
         }
+
+    def _outcome(self) -> dict[str, AttributeValue]:
+        facts: dict[str, AttributeValue] = {}
         status = self.status
         if status is not None:
             facts[sc.HTTP_RESPONSE_STATUS_CODE] = status
@@ -226,6 +235,14 @@ class Send:
                 facts[sc.ERROR_TYPE] = str(status)
         if self.error is not None:
             facts[sc.ERROR_TYPE] = self.error
+        return facts
+
+    def _attributes(self) -> Mapping[str, AttributeValue]:
+        """What is known. Written out by cases, since this runs for every request, and most are answered plainly."""
+        facts = self._outcome()
+        facts[sc.URL_HASH] = url_hash(self.target.address)
+        facts[sc.HTTP_REQUEST_HOP_LAST] = self.hop_last
+        facts[sc.HTTP_REQUEST_RESEND_COUNT] = self.resend_count
         if self.wire is not None:
             facts[sc.HTTP_REQUEST_WIRE] = self.wire
         if self.role is not None:
@@ -341,41 +358,6 @@ def _after_the_fact(
     send.received(response, cache)
     send.headers(response, now)
     return send
-
-
-def retry_after(headers: Any, status: int) -> float | None:
-    """The wait, in seconds, that a response asks for: Retry-After (a number or a date), retry-after-ms, or the reset time
-    of an exhausted `ratelimit` field (t= in `"api";r=0;t=55`). None when it asks for none, or nothing that can be read."""
-    text = headers.get("retry-after-ms")
-    if text is not None and (wait := _seconds(text, 1000.0)) is not None:
-        return wait
-    text = headers.get("retry-after")
-    if text is not None:
-        wait = _seconds(text, 1.0)
-        return wait if wait is not None else _until(text)
-    if status == 429 and (text := headers.get("ratelimit")) is not None:
-        return max((wait for policy in text.split(",") if (wait := _reset_of(policy)) is not None), default=None)
-    return None
-
-
-def _reset_of(policy: str) -> float | None:
-    fields = dict(field.strip().partition("=")[::2] for field in policy.split(";"))
-    return _seconds(fields["t"], 1.0) if fields.get("r") == "0" and "t" in fields else None
-
-
-def _seconds(text: str, unit: float) -> float | None:
-    try:
-        wait = float(text) / unit
-    except ValueError:
-        return None
-    return wait if isfinite(wait) and 0 <= wait <= _LONGEST_WAIT else None
-
-
-def _until(text: str) -> float | None:
-    try:
-        return min(max(0.0, parsedate_to_datetime(text).timestamp() - time()), _LONGEST_WAIT)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
 
 
 def _end_open() -> None:
