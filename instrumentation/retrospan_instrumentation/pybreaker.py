@@ -41,12 +41,13 @@ class PybreakerInstrumentor(LibraryInstrumentor):
                 metrics.breaker_seen(mapping.label_of(str(breaker.name or "")), _state_in_force(breaker))
                 self._heard[id(breaker)] = ref(breaker, partial(_forget, self._heard, id(breaker)))
 
-        def call(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-            listen(instance)
+        def call(state: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+            breaker = state._breaker
+            listen(breaker)
             frame = frames.current()
-            if frame is not None and frame.kind == BreakerFrame.kind and frame.of == id(instance):  # type: ignore[attr-defined]
+            if isinstance(frame, BreakerFrame) and frame.of == id(breaker):
                 return None  # a half-open trial and `calling()` come through here a second time for the same call
-            return _BreakerCall(module, instance)
+            return _BreakerCall(module, breaker)
 
         def calling(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             listen(instance)
@@ -55,8 +56,10 @@ class PybreakerInstrumentor(LibraryInstrumentor):
         def moved(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             listen(instance)
 
+        # The states' own `call`, which every breaker's comes to: a bound `breaker.call` kept from before gets there too.
+        for state in (module.CircuitBreakerState, module.CircuitOpenState):
+            self.wrap(state, "call", call)
         breaker = module.CircuitBreaker
-        self.wrap(breaker, "call", call)
         self.wrap(breaker, "calling", calling)
         for name in ("open", "half_open", "close"):
             self.wrap(breaker, name, moved)

@@ -28,7 +28,9 @@ PATCHED = [
     (pyrate_limiter.Limiter, "try_acquire"),
     (pyrate_limiter.Limiter, "_try_acquire"),
     (pyrate_limiter.Limiter, "try_acquire_async"),
-    *((pybreaker.CircuitBreaker, name) for name in ("call", "calling", "open", "half_open", "close")),
+    (pybreaker.CircuitBreakerState, "call"),
+    (pybreaker.CircuitOpenState, "call"),
+    *((pybreaker.CircuitBreaker, name) for name in ("calling", "open", "half_open", "close")),
     (threading.Thread, "start"),
     (ThreadPoolExecutor, "submit"),
 ]
