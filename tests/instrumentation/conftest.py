@@ -146,7 +146,10 @@ def other_origin(servers: tuple[Origin, Origin]) -> Origin:
     return _as_new(servers[1])
 
 
-@pytest.fixture(params=["httpx2-sync", "httpx2-asyncio", "httpx-sync", "httpx-asyncio"])
+WITHOUT_TRIO = ("httpx2-sync", "httpx2-asyncio", "httpx-sync", "httpx-asyncio")
+
+
+@pytest.fixture(params=[*WITHOUT_TRIO, "httpx2-trio"])
 def http(request: pytest.FixtureRequest) -> HTTP:
     return HTTP(*request.param.split("-"))
 

@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import Any
 
 import tenacity
+import trio
 
 Handle = Callable[[Any], Coroutine[Any, Any, Any]]
 
@@ -36,15 +37,29 @@ def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:
     raise AssertionError("a synchronous scenario had to wait")
 
 
+def _run_in_trio(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    async def main() -> Any:
+        return await coroutine
+
+    return trio.run(main)
+
+
+_RUN: dict[str, Callable[[Coroutine[Any, Any, Any]], Any]] = {
+    "sync": drive,
+    "asyncio": asyncio.run,
+    "trio": _run_in_trio,
+}
+
+
 class HTTP:
     """A client library in one of its modes."""
 
     def __init__(self, library: str, mode: str) -> None:
-        self.library, self.module, self.is_async = library, import_module(library), mode == "asyncio"
+        self.library, self.module, self.mode, self.is_async = library, import_module(library), mode, mode != "sync"
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a scenario in a context of its own; returns its result."""
-        return copy_context().run(asyncio.run if self.is_async else drive, coroutine)
+        return copy_context().run(_RUN[self.mode], coroutine)
 
     def function(self, body: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
         """The body as what this mode calls: a coroutine function, or a function."""

@@ -14,7 +14,7 @@ from retrospan_instrumentation import waits
 from retrospan_instrumentation.api import attempt
 from retrospan_instrumentation.pyrate_limiter import PyrateLimiterInstrumentor
 
-from .conftest import Spans
+from .conftest import WITHOUT_TRIO, Spans
 from .scenario import HTTP, call
 
 DAY = Rate(1, Duration.DAY)
@@ -23,6 +23,12 @@ SHORT = Rate(1, 100)
 
 def acquire(http: HTTP, limiter: Limiter, name: str = "api", **options: Any) -> Any:
     return limiter.try_acquire_async(name, **options) if http.is_async else limiter.try_acquire(name, **options)
+
+
+@pytest.fixture(params=WITHOUT_TRIO)
+def http(request: pytest.FixtureRequest) -> HTTP:
+    """pyrate-limiter waits with asyncio alone."""
+    return HTTP(*request.param.split("-"))
 
 
 @pytest.fixture

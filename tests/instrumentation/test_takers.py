@@ -1,9 +1,11 @@
 """Promises about which request a limiter wait was for: its own, or one that a helper waited for, and no other."""
 
-import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+import anyio
+import pytest
 
 from origin import Answer, Origin
 from retrospan_instrumentation import semconv as sc
@@ -61,11 +63,12 @@ def test_a_wait_left_by_a_failed_attempt_is_not_the_next_attempts(spans: Spans) 
     assert delays(spans) == [None]
 
 
-def test_a_live_siblings_wait_is_never_taken(spans: Spans) -> None:
-    http = HTTP("httpx2", "asyncio")
+@pytest.mark.parametrize("mode", ["asyncio", "trio"])
+def test_a_live_siblings_wait_is_never_taken(spans: Spans, mode: str) -> None:
+    http = HTTP("httpx2", mode)
 
     async def scenario() -> None:
-        waited, asked = asyncio.Event(), asyncio.Event()
+        waited, asked = anyio.Event(), anyio.Event()
         client = http.client(transport=http.mock(lambda request: http.module.Response(200)))
 
         async def waiting() -> None:
@@ -80,7 +83,9 @@ def test_a_live_siblings_wait_is_never_taken(spans: Spans) -> None:
             asked.set()
 
         with attempt("tier", "source"):
-            await asyncio.gather(waiting(), asking())
+            async with anyio.create_task_group() as siblings:
+                siblings.start_soon(waiting)
+                siblings.start_soon(asking)
         await client.aclose()
 
     http.run(scenario())
@@ -92,6 +97,23 @@ def test_a_finished_helpers_wait_is_taken_by_the_request_that_follows(spans: Spa
         with ThreadPoolExecutor(1) as pool:
             pool.submit(granted, "helped", SECOND).result()
         sync().get("http://a.example/")
+    assert delays(spans) == [1000]
+
+
+def test_a_finished_trio_tasks_wait_is_taken_by_the_request_that_follows(spans: Spans) -> None:
+    http = HTTP("httpx2", "trio")
+
+    async def scenario() -> None:
+        async def helper() -> None:
+            granted("helped", after=SECOND)
+
+        with attempt("tier", "source"):
+            async with anyio.create_task_group() as helpers:
+                helpers.start_soon(helper)
+            async with http.client(transport=http.mock(lambda request: http.module.Response(200))) as client:
+                await client.get("http://a.example/")
+
+    http.run(scenario())
     assert delays(spans) == [1000]
 
 

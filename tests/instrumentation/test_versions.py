@@ -166,7 +166,7 @@ def test_taken_off_again_every_class_has_its_own_functions(library: Any) -> None
         (tenacity.Retrying, "__call__"),
         (tenacity.BaseRetrying, "iter"),
         (pyrate_limiter.Limiter, "try_acquire"),
-        (pybreaker.CircuitBreaker, "call"),
+        (pybreaker.CircuitBreakerState, "call"),
     ]
     before = [owner.__dict__[name] for owner, name in watched]
     retrospan_instrumentation.instrument_all()
