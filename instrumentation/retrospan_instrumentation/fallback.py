@@ -15,6 +15,7 @@ import copy
 import inspect
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -50,6 +51,17 @@ class FallbackInstrumentor(LibraryInstrumentor):
             elif module:
                 _logger.error("%s is %r; it must say package.module:name. Nothing is hooked for it.", variable, module)
         return {module: partial(self._hook, wanted) for module, wanted in named.items()}
+
+    def _instrument(self, **kwargs: Any) -> None:
+        super()._instrument(**kwargs)
+        if self._tell_missing not in frames.at_end:
+            frames.at_end.append(self._tell_missing)
+
+    def _tell_missing(self) -> None:
+        """The process ends, and what the environment named was never imported: a name misspelt, most likely."""
+        for module in sorted(self._waiting if self._on else ()):
+            if module not in sys.modules:
+                _logger.warning("%s, named for a hook, was never imported: nothing was hooked there.", module)
 
     def _hook(self, wanted: Iterable[tuple[str, str]], module: ModuleType) -> None:
         hooks = {FALLBACK: self._hook_orchestrator, DOWNLOAD: self._hook_download}
@@ -169,9 +181,19 @@ class _Resolving:
             with self._here(), _Attempting(tier, source) as scope:
                 return scope.came_to(await wrapped(*args, **kwargs))
 
+        async def awaiting(scope: _Attempting, result: Any) -> Any:
+            with self._here(), scope.resumed():
+                return scope.came_to(await result)
+
         def attempting(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
             with self._here(), _Attempting(tier, source) as scope:
-                return scope.came_to(wrapped(*args, **kwargs))
+                result = wrapped(*args, **kwargs)
+                if inspect.isawaitable(
+                    result
+                ):  # a plain function that hands on a coroutine: the attempt is yet to come
+                    scope.pause()
+                    return awaiting(scope, result)
+                return scope.came_to(result)
 
         return _Adapter(adapter, attempting_async if _is_asynchronous(adapter) else attempting)
 
@@ -196,6 +218,29 @@ def _is_asynchronous(adapter: Any) -> bool:
 
 class _Attempting(api.attempt):
     """An attempt whose adapter says by its result how it came out."""
+
+    _paused = False
+
+    def pause(self) -> None:
+        """What was called has only promised a result: leave without an end."""
+        self._paused = True
+
+    def resumed(self) -> "_Attempting":
+        """What was promised is awaited now, in this task perhaps: go on where it was left."""
+        self._paused = False
+        return self
+
+    def _open(self) -> None:
+        if self._frame is None:
+            super()._open()
+        else:
+            self._frame.enter(span=self._span)
+
+    def _close(self, error: BaseException | None) -> None:
+        if self._paused and self._frame is not None:
+            self._frame.leave()
+        else:
+            super()._close(error)
 
     def came_to(self, result: Any) -> Any:
         try:

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -312,3 +313,44 @@ def test_the_current_span_in_an_adapter_is_its_attempt(spans: Spans, hooked: Hoo
 
     orchestrators.Base().resolve(CONTEXT, {"mirror": adapter})
     assert seen == [span.context.span_id for span in spans.all("fallback.attempt") if span.context]
+
+
+def test_a_plain_function_that_hands_on_a_coroutine_is_an_attempt_until_that_is_done(
+    spans: Spans, hooked: Hooked
+) -> None:
+    hooked("Promising")
+    inside: list[Any] = []
+
+    async def fetch() -> Result:
+        await asyncio.sleep(0)
+        inside.append(trace.get_current_span().get_span_context().span_id)
+        return Result(Outcome.NO_PDF, "no_location")
+
+    async def main() -> None:
+        before = trace.get_current_span()
+        await orchestrators.Promising().resolve(CONTEXT, {"unpaywall": lambda policy, context: fetch()})
+        assert trace.get_current_span() is before
+
+    asyncio.run(main())
+    (attempt,) = spans.all("fallback.attempt")
+    assert inside == [attempt.context.span_id]
+    assert spans.facts("fallback.attempt", sc.FALLBACK_SOURCE, sc.FALLBACK_OUTCOME) == [("unpaywall", "no_pdf")]
+
+
+def test_a_module_that_is_named_but_never_imported_is_told_at_the_end() -> None:
+    program = """
+import retrospan_instrumentation as r
+from retrospan_instrumentation import waits
+r.instrument_all()
+waits.drain(final=True)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, FALLBACK: "misspelt.module:Orchestrator", DOWNLOAD: "logging:getLogger"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert ran.stderr.count("misspelt.module, named for a hook, was never imported") == 1
+    assert "logging" not in ran.stderr
