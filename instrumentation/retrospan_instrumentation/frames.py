@@ -191,7 +191,7 @@ class RetryFrame(Frame):
         if self.is_open:  # a loop that was left by `break` after a failure
             left.append(partial(_tell_left, self.waits, self.polls))
         if self.span is not None:
-            left.append(self.span.end)
+            left.append(partial(self.span.end, time_ns()))
 
     def begin_attempt(self, number: int) -> None:
         """The attempt of this number begins; waits that the one before left belong to no request any more."""
