@@ -32,7 +32,7 @@ class AiolimiterInstrumentor(LibraryInstrumentor):
 
 class _Acquire(Call):
     def __init__(self, limiter: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._limiter, self._start = id(limiter), time_ns()
+        self._limiter, self._start = limiter, time_ns()
 
     def returned(self, result: Any) -> Any:
         waits.report(self._limiter, NAME, granted=True, start=self._start, max_delay_ms=None)

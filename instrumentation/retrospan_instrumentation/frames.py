@@ -47,6 +47,8 @@ _NO_VALUES: Mapping[str, object] = {}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _F = TypeVar("_F", bound="Frame")
 Owner = ref[Any]
+Poll = tuple[object, str, Owner]
+"""What makes refusals polling: the same limiter, key and task or thread."""
 
 
 def _trio_is_there(lowlevel: Any) -> None:
@@ -127,7 +129,7 @@ class Frame:
         self.outer: Frame | None = outer  # type: ignore[assignment]  # nobody else has the key
         self.owner = owner_ref()
         self.waits: list[Wait] = []
-        self.polls: dict[tuple[int, str, Owner], Wait] = {}
+        self.polls: dict[Poll, Wait] = {}
         self.is_open = True
 
     def enter(self, span: Span | None = None, values: Mapping[str, object] = _NO_VALUES) -> None:
@@ -165,7 +167,7 @@ class Frame:
             frame = frame.outer
 
 
-def _tell_left(waits: "list[Wait]", polls: "dict[tuple[int, str, Owner], Wait]") -> None:
+def _tell_left(waits: "list[Wait]", polls: "dict[Poll, Wait]") -> None:
     while waits:
         wait = waits.pop()
         if wait.take():

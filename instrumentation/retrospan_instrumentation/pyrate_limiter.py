@@ -57,7 +57,7 @@ class _Acquire(Call):
         *_: Any,
         **__: Any,
     ) -> None:
-        self._limiter, self._name = id(limiter), str(name)
+        self._limiter, self._name = limiter, str(name)
         if not blocking:
             self._max_delay_ms: int | None = 0
         elif timeout is not None and timeout >= 0:

@@ -81,6 +81,8 @@ def count(
     past = Past(number, base, path, hop)
     if is_send:
         _remember(hop, retries, past)
+    else:
+        past.request = None
     return number, source, before, past
 
 

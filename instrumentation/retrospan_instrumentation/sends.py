@@ -26,6 +26,7 @@ _METHODS = frozenset(("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"
 _OK = 200
 _NOT_MODIFIED = 304
 _BODILESS = (204, _NOT_MODIFIED)
+_CONFIRMED = CacheAnswer(hit=True, revalidated=True, stale=False)
 _ERROR = Status(StatusCode.ERROR)
 
 
@@ -127,6 +128,8 @@ class Send:
     def received(self, response: Any, cache: CacheAnswer | None) -> None:
         """The client received this send's response, from this cache if from one."""
         self.hop_last = True
+        if cache is None and self.status == _NOT_MODIFIED and response.status_code != _NOT_MODIFIED:
+            cache = _CONFIRMED  # by a cache that no hook knows: what it kept, the server has just confirmed
         if cache is not None and metrics.live is not None:
             self._measure_cache(metrics.live, cache)
         if cache is not None and (cache.hit or not self.wire):

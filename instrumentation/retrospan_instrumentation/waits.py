@@ -2,7 +2,7 @@
 
 A limiter's hook reports what it was told; here it becomes at most one acquire or block, and finds its request:
 
-    waits.report(id(limiter), "api.crossref.org:metadata", granted=True, start=t0, max_delay_ms=None)
+    waits.report(limiter, "api.crossref.org:metadata", granted=True, start=t0, max_delay_ms=None)
 
 Inside a request's own frame the wait is that request's. Outside, it is left where the request will look: in the enclosing
 frame, or, without one, with the task. A wait is *taken* by one request, and *told* once (its row is out); these are two
@@ -15,6 +15,7 @@ import os
 from contextvars import ContextVar
 from time import monotonic_ns, time_ns
 from typing import Any
+from weakref import ref
 
 from opentelemetry.context import Context, create_key, get_current
 from opentelemetry.trace import INVALID_SPAN, Span, SpanContext
@@ -39,7 +40,7 @@ alone: ContextVar[tuple["Wait", ...]] = ContextVar("retrospan-waits", default=()
 # What drain() tells, oldest first: grants that no request has taken, refusals that a grant may yet follow.
 _granted: dict[int, "Wait"] = {}
 _refused: dict[int, "Wait"] = {}
-_polls: dict[tuple[int, str, frames.Owner], "Wait"] = {}
+_polls: dict[frames.Poll, "Wait"] = {}
 _swept = [0]  # when the last look was taken at what nobody will take: not at every call of a hook
 
 
@@ -126,8 +127,8 @@ class Wait:
             emit.tell(f"rate_limiter.{self.action}", facts, self.start, self.end, parent=self.parent)
 
 
-def report(limiter: int, name: str, granted: bool, start: int, max_delay_ms: int | None) -> None:
-    """A limiter (by its id) was asked for a permit under this name at `start` (ns), and has now granted or refused it."""
+def report(limiter: object, name: str, granted: bool, start: int, max_delay_ms: int | None) -> None:
+    """A limiter was asked for a permit under this name at `start` (ns), and has now granted or refused it."""
     sweep()
     now = time_ns()
     context = get_current()
@@ -141,7 +142,7 @@ def report(limiter: int, name: str, granted: bool, start: int, max_delay_ms: int
     owner = frames.owner_ref()
     polls = _polls_of(frame, at)
     if polls or not granted:
-        key = (limiter, name, owner)
+        key = (_itself(limiter), name, owner)
         poll = polls.get(key)
         if poll is not None and start - poll.end > _POLLING_APART:
             del polls[key]
@@ -161,7 +162,15 @@ def report(limiter: int, name: str, granted: bool, start: int, max_delay_ms: int
     _leave(Wait(name, "acquire", start, now, max_delay_ms, owner, context), at)
 
 
-def _polls_of(frame: frames.Frame | None, at: frames.Frame | None) -> dict[tuple[int, str, frames.Owner], Wait]:
+def _itself(limiter: object) -> object:
+    """What stands for a limiter, without keeping it: once it is collected, another one may have its id."""
+    try:
+        return ref(limiter)
+    except TypeError:  # a class with slots
+        return limiter
+
+
+def _polls_of(frame: frames.Frame | None, at: frames.Frame | None) -> dict[frames.Poll, Wait]:
     """Refusals live in the outermost retry frame, since a retry that asks again is polling too; else in this frame."""
     outermost = at
     while frame is not None:

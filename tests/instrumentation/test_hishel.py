@@ -92,6 +92,31 @@ def test_a_revalidation_is_one_send_of_status_304(spans: Spans, origin: Origin, 
     assert spans.sends(sc.HTTP_REQUEST_ROLE) == ["metadata", "metadata"]
 
 
+def test_a_revalidation_by_a_cache_that_no_hook_knows_is_one_too(http: HTTP, spans: Spans, origin: Origin) -> None:
+    url = origin.script("/", Answer(headers=JSON, etag='"v1"'))
+
+    async def scenario() -> None:
+        wire, kept = http.wire(), b""
+
+        async def confirm(request: Any) -> Any:
+            nonlocal kept
+            request.headers["if-none-match"] = '"v1"' if kept else '"none"'
+            response = await call(http.handle(wire, request))
+            if response.status_code == 304:
+                await call(http.close(response))
+                return http.module.Response(200, headers=JSON, content=kept)
+            kept = await http.read(response)
+            return response
+
+        client = http.client(transport=http.through(confirm, wire))
+        await gets(url, 2)(client)
+        await call(http.close(client))
+
+    http.run(scenario())
+    assert spans.sends(*CACHE) == [MISS, (304, True, True, True, False, True)]
+    assert spans.sends(sc.HTTP_REQUEST_ROLE) == ["metadata", "metadata"]
+
+
 def test_what_has_changed_is_a_send_like_any_other(spans: Spans, origin: Origin, run: Callable[..., None]) -> None:
     headers = {**JSON, "cache-control": "max-age=0"}
     url = origin.script("/", Answer(headers=headers, etag='"v1"'), Answer(headers=headers, etag='"v2"'))

@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import httpx2
 import pytest
-from pyrate_limiter import Duration, InMemoryBucket, Limiter, Rate
+from pyrate_limiter import Duration, InMemoryBucket, Limiter, Rate, RateItem, SingleBucketFactory
 
 from origin import Origin
 from retrospan_instrumentation import semconv as sc
@@ -161,7 +162,6 @@ def test_an_async_limiter_used_from_sync_code_is_told_when_it_is_awaited(spans: 
 
 @pytest.mark.usefixtures("time_stands")
 def test_both_decorators_are_hooked(spans: Spans, origin: Origin) -> None:
-    import httpx2
 
     limiter = Limiter(Rate(5, Duration.DAY))
 
@@ -232,3 +232,26 @@ def test_limiters_made_before_the_hooks_are_reached(http: HTTP, origin: Origin) 
     finally:
         PyrateLimiterInstrumentor().uninstrument()
     assert [action for action, _ in recorded.waits()] == ["acquire"]
+
+
+def test_a_new_limiter_in_the_place_of_a_collected_one_is_another(spans: Spans, origin: Origin) -> None:
+    def made(*items: RateItem) -> Limiter:
+        bucket = InMemoryBucket([DAY])
+        for item in items:
+            bucket.put(item)
+        return Limiter(SingleBucketFactory(bucket, schedule_leak=False))
+
+    def place_of_one_that_refuses() -> int:
+        limiter = made(RateItem("taken", int(time.monotonic() * 1000)))
+        assert not limiter.try_acquire("127.0.0.1", blocking=False)
+        return id(limiter)
+
+    places = {place_of_one_that_refuses() for _ in range(50)}
+    time.sleep(0.003)  # what would be taken for its wait
+    limiter = next(limiter for limiter in (made() for _ in range(200)) if id(limiter) in places)
+    before = time.time_ns()
+    assert limiter.try_acquire("127.0.0.1")
+    took = waits.milliseconds(time.time_ns() - before)
+    with httpx2.Client() as client:
+        client.get(origin.url("/"))
+    assert spans.sends(sc.RATE_LIMITER_DELAY_MS)[0] <= took

@@ -204,3 +204,32 @@ def test_a_request_refused_inside_the_transport_is_no_send_of_anything(
     # The refusal lies between the failed send and its resend, and is neither; but for the wait it would be the second one.
     assert spans.sends(*keys) == [(503, "503", True, 0), (None, "LookupError", None, 1), (200, None, True, 1)]
     assert sorted(action for action, _ in spans.waits()) == ["acquire", "acquire", "block"]
+
+
+def test_a_request_sent_again_after_it_was_refused_inside_the_transport_was_never_sent_before(
+    http: HTTP, spans: Spans, origin: Origin
+) -> None:
+    url = origin.script("/", Answer(200))
+
+    async def scenario() -> None:
+        wire, answers = http.wire(), iter([False, True])
+
+        async def limited(request: Any) -> Any:
+            if not next(answers):
+                refused("inside")
+                raise LookupError
+            return await call(http.handle(wire, request))
+
+        client = http.client(transport=http.through(limited, wire))
+        request = client.build_request("GET", url)
+        with pytest.raises(LookupError):
+            await call(client.send(request))
+        await call(client.send(request))
+        await call(http.close(client))
+
+    http.run(scenario())
+    assert len(origin.log) == 1
+    assert spans.sends(sc.HTTP_REQUEST_WIRE, sc.HTTP_REQUEST_RESEND_COUNT, sc.RETRY_SOURCE) == [
+        (None, 0, None),
+        (True, 0, None),
+    ]
