@@ -5,7 +5,7 @@ and asyncio), two libraries, three ways to write a retry. The whole product, 2 4
 has each order in each place, with library and retry so dealt that any two values of two axes meet.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from itertools import combinations, permutations, product
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,11 @@ from retrospan_exporters.processor import RecorderSpanProcessor
 from retrospan_exporters.sqlite import SQLiteSpanExporter
 from retrospan_instrumentation import hooks
 
-from .orders.fetches import FETCHES, Fetch, script
+from .orders.fetches import script
 from .orders.held import Record, hold
+from .orders.jobs import Done, job
 from .orders.layers import INTERVAL_MS, Order, Stack
 from .orders.places import PLACES
-from .orders.seen import Seen
 
 LAYERS = [
     *(Order(outside=order) for order in permutations(("retry", "breaker", "limiter"))),
@@ -64,33 +64,16 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Record]:
     assert not hooks._faults
 
 
-def run(record: Record, case: Case, folder: Path) -> list[tuple[Fetch, str, Seen]]:
-    """Run a case; returns each fetch, its URL and what was seen of it."""
+def run(record: Record, case: Case, folder: Path) -> list[Done]:
+    """Run a case; returns what was seen of each fetch."""
     order, (mode, place), library, retry = case
     http, tracer = HTTP(library, mode), record.provider.get_tracer("program")
-    done: list[tuple[Fetch, str, Seen]] = []
 
-    async def job(
-        name: str,
-        through: Callable[..., Awaitable[Any]] | None = None,
-        later: Callable[..., Awaitable[Any]] | None = None,
-        by: Callable[..., Awaitable[Any]] = lambda go: go(),
-    ) -> None:
-        stack = Stack(Order(order.outside, order.inside, retry), http, folder / name, through)
-        base = script(record.origin, name)
+    async def run_job(name: str, **where: Any) -> list[Done]:
+        stack = Stack(Order(order.outside, order.inside, retry), http, folder / name, where.pop("through", None))
+        return await job(stack, script(record.origin, name), tracer, **where)
 
-        async def read(response: Any) -> None:
-            assert later is not None
-            await later(lambda: http.read(response))
-
-        for fetch in FETCHES:
-            url = fetch.path if "://" in fetch.path else base + fetch.path
-            seen = await by(lambda: stack.fetch(fetch, url, tracer, read if later else None))  # noqa: B023
-            done.append((fetch, url, seen))
-        await stack.close()
-
-    PLACES[mode, place](job)
-    return done
+    return [done for jobs in PLACES[mode, place](run_job) for done in jobs]
 
 
 def check(record: Record, case: Case, folder: Path) -> list[dict[str, Any]]:

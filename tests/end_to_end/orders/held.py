@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,21 @@ from opentelemetry.sdk.trace import TracerProvider
 from origin import Logged, Origin
 
 from .expected import Row, expected, of, span_of
-from .fetches import NOBODY, Fetch
+from .fetches import NOBODY
+from .jobs import Done
 from .seen import Seen
 
 # A float of seconds since 1970 is exact to a quarter of a microsecond, and `ts` is cut to whole ones.
 _OF_A_FLOAT, _OF_TS, _OF_A_MILLISECOND = 1_000, 1_000, 500_000
+
+
+def rows_of(path: Path, table: str, after: int = 0) -> list[dict[str, Any]]:
+    """The rows of a table after this one."""
+    connection = sqlite3.connect(path)
+    connection.row_factory = sqlite3.Row
+    rows = [dict(row) for row in connection.execute(f"SELECT * FROM {table} WHERE id > {after}")]
+    connection.close()
+    return rows
 
 
 @dataclass
@@ -30,50 +39,45 @@ class Record:
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """The rows that have come since the last time."""
-        connection = sqlite3.connect(self.path)
-        connection.row_factory = sqlite3.Row
-        rows = [dict(row) for row in connection.execute(f"SELECT * FROM {table} WHERE id > {self.read[table]}")]
-        connection.close()
+        rows = rows_of(self.path, table, self.read[table])
         self.read[table] = max((row["id"] for row in rows), default=self.read[table])
         return rows
 
 
-Done = Iterable[tuple[Fetch, str, Seen]]
 TABLES = ("http_events", "rate_events", "breaker_rejections", "breaker_transitions")
 
 
-def hold(record: Record, done: Done) -> list[dict[str, Any]]:
+def hold(record: Record, done: list[Done]) -> list[dict[str, Any]]:
     """Fail unless the record has these fetches' rows, and nothing else; returns those of the sends."""
     assert record.provider.force_flush()
     rows = {table: record.rows(table) for table in TABLES}
-    told = [row for told in _expected(record.origin.log, done, "orders") for row in told]
-    hold_sends(rows["http_events"], told)
-    hold_counts(rows, [seen for _, _, seen in done])
+    hold_sends(rows["http_events"], told(record.origin.log, done, "orders"))
+    hold_counts(rows, [seen for _, seen in done])
     return rows["http_events"]
 
 
-def _expected(log: list[Logged], done: Done, run_id: str) -> list[list[Row]]:
-    """The rows of each fetch, when the server's log has said of it what the tests' own code did."""
+def told(log: list[Logged], done: list[Done], run_id: str) -> list[Row]:
+    """The rows that there must be, when the server's log has said of it what the tests' own code did."""
     arrivals = {logged.span_id: int(logged.at * 1e9) for logged in log}
     by_trace: dict[str, list[Logged]] = {}
     for logged in log:
         by_trace.setdefault(logged.trace_id, []).append(logged)
     rows = []
-    for _, url, seen in done:
+    for url, seen in done:
         logged_here = by_trace.pop(seen.facts["trace"], [])
         sent = {span_of(wire): wire.facts.get("status") for wire in of("wire", seen) if not url.startswith(NOBODY)}
         assert [logged.span_id for logged in logged_here] == list(sent)
         assert all(logged.status == sent[logged.span_id] for logged in logged_here if sent[logged.span_id])
-        rows.append(expected(seen, arrivals, run_id, url))
+        rows += expected(seen, arrivals, run_id, url)
     assert by_trace == {}
     return rows
 
 
-def hold_sends(rows: list[dict[str, Any]], told: list[Row]) -> None:
+def hold_sends(rows: list[dict[str, Any]], wanted: list[Row]) -> None:
     """Every column of `http_events`."""
     left = sorted(rows, key=lambda row: row["ts"])
     wrong = []
-    for number, expected_row in enumerate(told):
+    for number, expected_row in enumerate(wanted):
         row = _take(left, expected_row)
         if row is None:
             wrong.append(f"{number}: no row of {expected_row.exact}")
