@@ -23,7 +23,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "parent": {"outside": ["retry", "breaker", "limiter"], "inside": [], "mode": "sync", "retry": "call"},
     "process": {"outside": [], "inside": ["cache", "retry", "breaker", "limiter"], "mode": "sync", "retry": "loop"},
     "another": {"outside": ["retry"], "inside": ["limiter", "cache"], "mode": "asyncio", "retry": "call"},
-    "pooled": {"outside": ["breaker"], "inside": ["limiter", "retry"], "mode": "asyncio", "retry": "hand"},
+    "pooled": {"outside": ["breaker"], "inside": ["limiter", "retry"], "mode": "asyncio", "retry": "anew"},
     "pooled too": {"outside": [], "inside": ["breaker", "cache", "limiter", "retry"], "mode": "sync", "retry": "call"},
 }
 

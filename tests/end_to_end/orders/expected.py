@@ -24,7 +24,7 @@ def milliseconds(nanoseconds: int) -> int:
     return (max(0, nanoseconds) + 500_000) // 1_000_000
 
 
-@dataclass
+@dataclass(eq=False)
 class Send:
     """One send, or one answer or error that no wire gave, and what it was inside of, outermost first."""
 
@@ -42,6 +42,10 @@ class Send:
     @property
     def seen(self) -> Seen:
         return self.wire or self.hop
+
+    @property
+    def client(self) -> Seen:
+        return next(seen for seen in self.path if seen.layer == "client")
 
     @property
     def status(self) -> int | None:
@@ -135,22 +139,31 @@ def _key(send: Send) -> tuple[str, str]:
 
 
 def _count(send: Send, earlier: list[Send]) -> None:
-    """Earlier sends of the same inside the outermost retry, else in the hop, else the one right before it, if that failed."""
+    """How often the same was sent before, by the best of five sources."""
     if send.wire is None:
         return  # nothing that a cache answers, or that is refused, was sent before in these fetches
     same = [other for other in earlier if other.is_send and _key(other) == _key(send)]
-    retries = _retries(send.path)
-    counted = [other for other in same if retries[0] in other.path] if retries else []
-    send.source = "frame"
-    if not retries:
-        counted = [other for other in same if other.hop is send.hop]
-        send.source = "transport"
-    send.count, send.before = len(counted), counted[-1] if counted else None
-    last = next((other for other in reversed(earlier) if other.is_send), None)
-    if not counted and last in same and last.has_failed and last.hop.who == send.hop.who:
-        send.count, send.source, send.before = last.count + 1, "inferred", last
-    if not send.count:
-        send.source = None
+    last = same[-1] if same else None
+    retries, in_hop = _retries(send.path), [other for other in same if other.hop is send.hop]
+    if retries and last is not None and retries[0] in last.path:
+        is_counted = last.has_failed or _attempt(last, retries[0]) is not _attempt(send, retries[0])
+        found = last.count + is_counted, "frame", last  # a 401 in the same attempt is answered, not retried
+    elif in_hop:
+        found = in_hop[0].count + len(in_hop), "transport", in_hop[-1]
+    elif last is not None and last.has_failed and last.client.facts["request"] == send.client.facts["request"]:
+        found = last.count + 1, "request", last
+    else:
+        said = int(send.client.facts["said"])
+        is_right_before = [other for other in earlier if other.is_send][-1:] == [last]
+        is_inferred = last is not None and is_right_before and last.has_failed and last.hop.who == send.hop.who
+        before = last if is_inferred else None
+        found = (said, "header", before) if said else (last.count + 1 if before and last else 0, "inferred", before)
+    if found[0]:
+        send.count, send.source, send.before = found
+
+
+def _attempt(send: Send, retry: Seen) -> Seen:
+    return send.path[send.path.index(retry) + 1]
 
 
 # -- rate_delay_ms

@@ -31,6 +31,8 @@ class Fetch:
     is_limited: bool = False
     patience: str = "block"  # block | once | poll
     breaker: str = "closed"  # the breaker's state before
+    says_count: bool = False  # the program writes into a header how often it has asked, as SDKs do
+    asks_who: bool = False  # answers a 401 by sending the request again, as an auth flow does
 
     def facts(self) -> dict[str, Any]:
         return {"method": self.method, "role": self.role, "is_stale": self.is_stale}
@@ -59,6 +61,9 @@ ANSWERS = {
     "/landing": [Answer(body=b"<html>", headers=HTML)],
     "/gone": [Answer(404, body=b"<html>", headers=HTML)],
     "/asked": [_busy(503), _PDF],
+    "/counted": [_busy(503), Answer(headers=JSON)],
+    "/guarded": [Answer(401, headers=JSON), Answer(headers=JSON)],
+    "/guarded-and-down": [Answer(401, headers=JSON), _busy(503), Answer(headers=JSON)],
     "/empty": [Answer(204)],
     "/posted": [_busy(503), Answer(201, headers=JSON)],
     "/down": [_busy(503)],
@@ -80,6 +85,9 @@ FETCHES = (
     Fetch("/gone"),
     Fetch("/file", method="HEAD"),
     Fetch("/asked", method="HEAD"),
+    Fetch("/counted", says_count=True),
+    Fetch("/guarded", asks_who=True),
+    Fetch("/guarded-and-down", asks_who=True),
     Fetch("/empty"),
     Fetch("/posted", method="POST", content=b'{"question": 1}', role="metadata"),
     Fetch("/file?page=1&key=SECRET", reading="some"),

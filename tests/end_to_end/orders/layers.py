@@ -7,8 +7,9 @@ Round each call of a layer stands what `seen` makes of it; a bucket and a listen
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from time import sleep, time_ns
@@ -35,7 +36,8 @@ class Order:
 
     outside: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
-    retry: str = "call"  # tenacity's `call` or `loop`, or a loop by `hand`
+    # tenacity's `call` or `loop`; or a loop by hand, which makes the request `anew` or sends the `same` object
+    retry: str = "call"
 
     def __str__(self) -> str:
         return "-".join((*self.outside, "client", *self.inside))
@@ -113,7 +115,8 @@ class Stack:
 
         With `later`, the layers see no body: that is what reads it, when they are through.
         """
-        self._fetch, self._url = fetch, url
+        self._fetch, self._url, self._times, self._request_kept = fetch, url, 0, None
+        self._requests = 0  # that were made
         self._is_later = later is not None and fetch.reading == "all"
         self._limit(fetch)
         with tracer.start_as_current_span("fetch") as span, calling("fetch", **fetch.facts()) as seen:
@@ -157,16 +160,18 @@ class Stack:
         async def attempt() -> Any:
             nonlocal number
             number += 1
-            try:
-                return await go()
-            except Answered as answered:
-                if number < ATTEMPTS:
-                    await call(self.http.close(answered.response))
-                raise
+            with calling("attempt"):
+                try:
+                    return await go()
+                except Answered as answered:
+                    if number < ATTEMPTS:
+                        await call(self.http.close(answered.response))
+                    raise
 
         pause = (INTERVAL_MS + 2) / 1000 if self._fetch.patience == "once" else 0
-        with calling("retry", is_known=self.order.retry != "hand"):
-            if self.order.retry == "hand":
+        by_hand = self.order.retry in ("anew", "same")
+        with calling("retry", is_known=not by_hand):
+            if by_hand:
                 return await self._by_hand(attempt, pause)
             policy = {"retry": tenacity.retry_if_exception(self._is_worth_it), "wait": tenacity.wait_fixed(pause)}
             if self.order.retry == "call":
@@ -232,16 +237,31 @@ class Stack:
     async def _request_here(self) -> Any:
         fetch, client = self._fetch, self._client
         is_stream = fetch.reading == "some" or self._is_later
-        with calling("client"):
-            extensions = {"role": fetch.role} if fetch.role else {}
-            request = client.build_request(fetch.method, self._url, content=fetch.content, extensions=extensions)
-            response = await call(client.send(request, stream=is_stream))
+        with calling("client", said=self._times if fetch.says_count else 0) as seen:
+            request = self._make_request(seen.facts["said"])
+            seen.facts["request"] = self._requests
+            auth = _auth(self.http.module) if fetch.asks_who else None
+            response = await call(client.send(request, stream=is_stream, auth=auth))
             if fetch.reading == "some":
                 async for _ in self.http.chunks(response):
                     break
             if is_stream and (fetch.reading == "some" or response.is_error):
                 await call(self.http.close(response))
             return response.raise_for_status()
+
+    def _make_request(self, said: int) -> Any:
+        self._times += 1
+        if self._request_kept is None or self.order.retry != "same":
+            fetch = self._fetch
+            self._requests += 1
+            self._request_kept = self._client.build_request(
+                fetch.method,
+                self._url,
+                content=fetch.content,
+                headers={"X-Retry-Count": str(said)} if said else {},
+                extensions={"role": fetch.role} if fetch.role else {},
+            )
+        return self._request_kept
 
     # -- the same layers in the client's transport
 
@@ -282,3 +302,17 @@ class Stack:
                 return await call(self.http.handle(cache, request))
 
         return self.http.through(handle, cache)
+
+
+@cache
+def _auth(module: Any) -> Any:
+    """Sends the same request again, once, when it is asked who it is."""
+
+    class Auth(module.Auth):  # type: ignore[misc]
+        def auth_flow(self, request: Any) -> Generator[Any, Any, None]:
+            response = yield request
+            if response.status_code == 401:
+                request.headers["authorization"] = "Bearer SECRET"
+                yield request
+
+    return Auth()

@@ -21,9 +21,9 @@ from typing import Any
 from instrumentation.scenario import HTTP, call, drive
 
 
-@dataclass
+@dataclass(eq=False)
 class Seen:
-    """One call of one layer: fetch | retry | breaker | limiter | client | hop | cache | wire. Times are ns since 1970."""
+    """One call of a layer: fetch, retry, attempt, breaker, limiter, client, hop, cache, wire. Times are ns since 1970."""
 
     layer: str
     who: str  # the task, or the piece of work of a thread
