@@ -168,3 +168,28 @@ def test_a_wire_that_was_bound_before_is_one_row_of_an_unknown_transport(http: H
         await call(http.close(client))
 
     http.run(scenario())
+
+
+def test_a_retrys_bound_call_is_inferred(http: HTTP, origin: Origin) -> None:
+    url = origin.script("/", Answer(503), Answer(200))
+
+    async def scenario() -> None:
+        client, bound = http.client(), http.retrying_call(**TWICE).__call__
+
+        async def get() -> Any:
+            return (await call(client.get(url))).raise_for_status()
+
+        with recording() as spans:
+            await call(bound(http.function(get)))
+        assert spans.sends(*COUNT) == [(0, None), (1, "inferred")]
+        await call(http.close(client))
+
+    http.run(scenario())
+
+
+def test_a_bound_submit_carries_nothing(origin: Origin) -> None:
+    with ThreadPoolExecutor(1) as pool, httpx2.Client() as client:
+        submit = pool.submit
+        with recording() as spans, spans.provider.get_tracer("program").start_as_current_span("program"):
+            submit(client.get, origin.url("/")).result()
+    assert [span.parent for span in spans.clients()] == [None]
