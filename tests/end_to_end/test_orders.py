@@ -51,15 +51,17 @@ def named(case: Case) -> str:
 def record(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Record]:
     """A record that all hooks write to."""
     path = tmp_path_factory.mktemp("orders") / "telemetry.sqlite"
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(RecorderSpanProcessor(SQLiteSpanExporter(path, run_id="orders")))
-    retrospan_instrumentation.instrument_all(tracer_provider=provider)
-    hooks._faults.clear()
-    before = get_current()
-    with Origin() as origin:
+    provider, before = TracerProvider(shutdown_on_exit=False), get_current()
+    with Origin() as origin, pytest.MonkeyPatch.context() as environment:
+        for name in ("RETROSPAN_DB", "RETROSPAN_RUN_ID"):  # what the recorder sets is unset again
+            environment.setenv(name, "")
+            environment.delenv(name)
+        provider.add_span_processor(RecorderSpanProcessor(SQLiteSpanExporter(path, run_id="orders")))
+        retrospan_instrumentation.instrument_all(tracer_provider=provider)
+        hooks._faults.clear()
         yield Record(path, provider, origin)
-    retrospan_instrumentation.uninstrument_all()
-    provider.shutdown()
+        retrospan_instrumentation.uninstrument_all()
+        provider.shutdown()
     assert get_current() == before
     assert not hooks._faults
 
