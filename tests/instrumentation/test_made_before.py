@@ -100,6 +100,7 @@ def test_a_loop_that_began_before_is_known_from_its_next_attempt_on(origin: Orig
     assert spans.sends(*COUNT) == AGAIN
 
 
+@pytest.mark.parametrize("http", [HTTP("httpx2", "sync"), HTTP("httpx", "asyncio")], ids=["sync", "asyncio"])
 def test_a_limiters_bound_methods_are_known(http: HTTP, origin: Origin) -> None:
     async def scenario() -> None:
         client, limits = http.client(), pyrate_limiter.Limiter(pyrate_limiter.Rate(9, 1000))
