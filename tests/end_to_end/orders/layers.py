@@ -7,6 +7,7 @@ Round each call of a layer stands what `seen` makes of it; a bucket and a listen
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from functools import cache
@@ -28,6 +29,8 @@ from .seen import Seen, calling, here, hop, wire
 ATTEMPTS, INTERVAL_MS = 3, 5
 KEY = "127.0.0.1:metadata"
 Go = Callable[[], Awaitable[Any]]
+# No new limiter is to stand at the address of one that has just refused: programs keep theirs.
+_kept: deque[Limiter] = deque(maxlen=3000)
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,6 @@ class Stack:
             fail_max=ATTEMPTS, reset_timeout=60, name="127.0.0.1", throw_new_error_on_trip=False
         )
         self._breaker.add_listener(_Listener())
-        self._limiters: list[Limiter] = []
         self._client = http.client(transport=self._transport(), follow_redirects=True)
 
     async def fetch(
@@ -144,7 +146,8 @@ class Stack:
 
     def _limit(self, fetch: Fetch) -> None:
         self._bucket = _Bucket([Rate(1 if fetch.is_limited else 1000, INTERVAL_MS)])
-        self._limiters.append(Limiter(SingleBucketFactory(self._bucket, schedule_leak=False), buffer_ms=1))
+        self._limiter = Limiter(SingleBucketFactory(self._bucket, schedule_leak=False), buffer_ms=1)
+        _kept.append(self._limiter)
         if fetch.patience != "block":
             self._bucket.put(RateItem("somebody else", self._bucket.now()))
 
@@ -225,7 +228,7 @@ class Stack:
     async def _ask(self, seen: Seen) -> bool:
         """One acquire; kept is when it was called, when the bucket was first and last asked, and when it returned."""
         called, asked, first = time_ns(), self._bucket.asked, len(self._bucket.asked)
-        limiter = self._limiters[-1]
+        limiter = self._limiter
         acquire = limiter.try_acquire_async if self.http.is_async else limiter.try_acquire
         is_granted: bool = await call(acquire(KEY, blocking=self._fetch.patience == "block"))
         seen.facts["asks"].append([is_granted, called, asked[first][0], asked[-1][1], time_ns()])
