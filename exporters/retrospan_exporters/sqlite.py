@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from . import lifecycle
 from .database import PATIENCE_SECONDS, Database, Refused, advice, is_busy
-from .projection import Projection, Rows, insert
+from .projection import Batches, Projection
 from .run import Run
 from .tables import EVENT_TABLES, RUN_RANGES
 
@@ -33,7 +33,6 @@ _FIRST_RETRY: Final = 0.25
 _LAST_RETRY: Final = 5.0
 _FORK_PATIENCE: Final = 0.5
 _START_PATIENCE: Final = 0.5
-_INSERT: Final = {table.name: insert(table) for table in EVENT_TABLES}
 _RANGE: Final = (
     f"INSERT INTO {RUN_RANGES.name} (run_id, table_name, first_id, last_id) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (run_id, table_name) DO UPDATE SET last_id = max(last_id, excluded.last_id)"
@@ -51,7 +50,7 @@ class SQLiteSpanExporter(SpanExporter):
     def __init__(self, path: str | os.PathLike[str] | None = None, run_id: str | None = None) -> None:
         """The record at `path`, else RETROSPAN_DB, else telemetry.sqlite; of run `run_id`, else RETROSPAN_RUN_ID, else new."""
         self.run = Run(run_id)
-        self.written = dict.fromkeys(_INSERT, 0)
+        self.written = _no_rows()
         self.has_own_processor = False
         self._database = Database(path or os.environ.get(DB) or DEFAULT_DB)
         self._projection = Projection(self.run.id)
@@ -62,7 +61,7 @@ class SQLiteSpanExporter(SpanExporter):
     def _afresh(self) -> None:
         self._lock: LockType = allocate_lock()
         self._dropped = self._projection.unreadable = 0
-        self._waiting: Rows = {name: [] for name in _INSERT}
+        self._waiting: Batches = {}
         self._trouble: str | None = None
         self._retry_seconds, self._retry_at = _FIRST_RETRY, 0.0
         self._told_of_processor = False
@@ -98,7 +97,7 @@ class SQLiteSpanExporter(SpanExporter):
             )
         with self._lock:
             is_well = self._trouble is None
-            self._keep(self._projection.rows(spans, os.getpid()))
+            self._keep(self._projection.batches(spans, os.getpid()))
             if is_well or time.monotonic() >= self._retry_at:
                 is_well = self._write()
         return SpanExportResult.SUCCESS if is_well else SpanExportResult.FAILURE
@@ -136,24 +135,25 @@ class SQLiteSpanExporter(SpanExporter):
     def after_fork_in_child(self) -> None:
         """What waits is the parent's to write."""
         self._database.forget()
-        self.written = dict.fromkeys(_INSERT, 0)
+        self.written = _no_rows()
         self._afresh()
 
-    def _keep(self, rows: Rows) -> None:
+    def _keep(self, made: Batches) -> None:
         """While there is trouble, the bound is kept by letting the newest go: what led to the trouble stays."""
-        for name, made in rows.items():
-            kept = made if self._trouble is None else made[: max(0, _MOST_WAITING - self.waiting)]
-            self._waiting[name] += kept
-            self._dropped += len(made) - len(kept)
+        if not self._waiting and self._trouble is None:
+            self._waiting = made
+            return
+        for insert, rows in made.items():
+            kept = rows if self._trouble is None else rows[: max(0, _MOST_WAITING - self.waiting)]
+            self._waiting.setdefault(insert, []).extend(kept)
+            self._dropped += len(rows) - len(kept)
 
     def _write(self, patience: float = PATIENCE_SECONDS) -> bool:
         suppressed = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
         try:
             with self._database.transaction(patience) as connection:
                 self._begin(connection)
-                for name, rows in self._waiting.items():
-                    if rows:
-                        self._insert(connection, name, rows)
+                self._insert(connection)
                 self.run.note(connection)
         except Exception as error:
             if not _lies_in_the_file(error):
@@ -164,9 +164,9 @@ class SQLiteSpanExporter(SpanExporter):
         finally:
             detach(suppressed)
         self._begun = self._database.openings
-        for name, rows in self._waiting.items():
-            self.written[name] += len(rows)
-            rows.clear()
+        for insert, rows in self._waiting.items():
+            self.written[insert.table] += len(rows)
+        self._waiting = {}
         if self._trouble is not None:
             _logger.warning("%s is written again; %d rows had to be dropped.", self.path, self.dropped)
         self._trouble, self._retry_seconds = None, _FIRST_RETRY
@@ -182,10 +182,16 @@ class SQLiteSpanExporter(SpanExporter):
             for rows in self._waiting.values():
                 rows[:] = [(self.run.id, *row[1:]) for row in rows]
 
-    def _insert(self, connection: sqlite3.Connection, name: str, rows: list[tuple[object, ...]]) -> None:
-        connection.executemany(_INSERT[name], rows)
-        (last,) = connection.execute("SELECT last_insert_rowid()").fetchone()
-        connection.execute(_RANGE, (self.run.id, name, last - len(rows) + 1, last))
+    def _insert(self, connection: sqlite3.Connection) -> None:
+        ids: dict[str, list[int]] = {}
+        for insert, rows in self._waiting.items():
+            if not rows:
+                continue
+            connection.executemany(insert.text, rows)
+            (last,) = connection.execute("SELECT last_insert_rowid()").fetchone()
+            ids.setdefault(insert.table, []).extend((last - len(rows) + 1, last))
+        for name, of_table in ids.items():
+            connection.execute(_RANGE, (self.run.id, name, min(of_table), max(of_table)))
 
     def _fail(self, error: Exception) -> bool:
         """Keep the rows and try again later; say so once a trouble."""
@@ -201,8 +207,7 @@ class SQLiteSpanExporter(SpanExporter):
         """These rows will never be taken: let go of them, so that later ones are."""
         _logger.error("%s does not take %d rows (%s); they are dropped.", self.path, self.waiting, type(error).__name__)
         self._dropped += self.waiting
-        for rows in self._waiting.values():
-            rows.clear()
+        self._waiting = {}
         return False
 
     def _release(self, patience: float) -> None:
@@ -210,6 +215,10 @@ class SQLiteSpanExporter(SpanExporter):
             self._database.release(patience)
         except (sqlite3.Error, OSError) as error:
             self._fail(error)
+
+
+def _no_rows() -> dict[str, int]:
+    return dict.fromkeys((table.name for table in EVENT_TABLES), 0)
 
 
 def _lies_in_the_file(error: Exception) -> bool:
