@@ -31,6 +31,8 @@ except ImportError:  # no advisory locks here: SQLite's own must do
 # and then for SQLite's own, which still keeps them apart.
 PATIENCE_SECONDS: Final = 4.0
 _LONGEST_NAP: Final = 0.002
+# Whoever has waited for so long looks as often as can be, and so is next.
+_OLD_SECONDS: Final = 0.1
 # What the WAL is cut back to after a reader has made it grow.
 _WAL_BYTES: Final = 4 * 2**20
 
@@ -156,14 +158,15 @@ def _wait_for(descriptor: int, patience: float) -> None:
     """Take the lock, or go on without when that takes too long or the file system has none."""
     if fcntl is None:
         return
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
+    start = now = time.monotonic()
+    while now - start < patience:
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 return
-            time.sleep(random() * _LONGEST_NAP)
+            time.sleep(random() * _LONGEST_NAP * max(0.05, 1 - (now - start) / _OLD_SECONDS))
+            now = time.monotonic()
         else:
             return
 

@@ -27,7 +27,8 @@ from .run import Run
 FLUSH_INTERVAL: Final = "RETROSPAN_FLUSH_INTERVAL_MS"
 _FLUSH_SECONDS: Final = 0.05
 _MOST_QUEUED: Final = 65_536
-_BATCH: Final = 4096
+# Spans that one export takes: more, and their rows no longer stay in the processor's cache until they are written.
+BATCH: Final = 512
 _RETRY_SECONDS: Final = 1.0
 _SAMPLED: Final = 1
 
@@ -141,7 +142,7 @@ class RecorderSpanProcessor(SpanProcessor):
     def _export(self, count: int) -> None:
         queue = self._queue
         while count > 0:
-            size = min(count, _BATCH)
+            size = min(count, BATCH)
             self._exporter.export([queue.popleft() for _ in range(size)])
             count -= size
 

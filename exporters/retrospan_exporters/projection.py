@@ -22,8 +22,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from retrospan_instrumentation import semconv as sc
 from retrospan_instrumentation.urls import host_of, url_hash
 
-from . import tables
-from .shapes import UNCOMMON, Insert, Octets, Row, Shape, shape_of
+from . import shapes, tables
+from .shapes import Insert, Octets, Row
 from .tables import Column, Table
 from .values import GREATEST, LATEST, LONGEST, boolean, class_name, integer, real, text
 
@@ -34,8 +34,6 @@ _Ids = tuple[bytearray, bytearray, bytearray, int]
 _logger = logging.getLogger("retrospan")
 
 _LONGEST_OF: Final = {"final_path": 4096, "artifact_id": 1024, "work_id": 1024}
-# Shapes of spans that a process learns; what comes beyond is looked at with care.
-_MOST_SHAPES: Final = 128
 _MISSING: Final = {"text": "''", "integer": "-1", "real": "-1.0", "bool": "-1", "blob": "x''"}
 _NOBODYS: Final[tuple[Table | None, str | None]] = (None, None)
 
@@ -74,7 +72,6 @@ class Projection:
     def __init__(self, run_id: str) -> None:
         self.run_id = text(run_id)
         self.unreadable = 0
-        self._shapes: dict[tuple[str, ...], Shape] = {}
 
     def rows(self, spans: Iterable[ReadableSpan], process_id: int) -> Rows:
         """Rows of these spans, by table, for `insert`. A span that cannot be read is counted in `unreadable`, and the others
@@ -96,33 +93,31 @@ class Projection:
         made: Batches = {}
         traces: Octets = {}
         parents: Octets = {}
+        run_id, known = self.run_id, shapes.known.get
         for span in spans:
             try:
                 try:
                     attributes = span._attributes._dict  # type: ignore[union-attr]
-                    shape = self._shapes.get(tuple(attributes)) or self._learn(tuple(attributes))
-                    row = shape.make(span, attributes.values(), self.run_id, process_id, traces, parents)
-                except (AttributeError, TypeError):  # of another SDK, or not as it should be
+                    names = tuple(attributes)
+                    shape = known(names) or shapes.learn(names)
+                    row = shape.make(span, attributes.values(), run_id, process_id, traces, parents)
+                    has_events = span._events._dq  # type: ignore[attr-defined]
+                except (AttributeError, TypeError, IndexError):  # of another SDK, or not as it should be
                     row = None
                 if row is None:
                     for name, row in self._with_care(span, process_id):
                         made.setdefault(INSERTS[name], []).append(row)
                     continue
-                if shape.insert in made:
-                    made[shape.insert].append(row)
+                statement = shape.insert
+                if statement in made:
+                    made[statement].append(row)
                 else:
-                    made[shape.insert] = [row]
-                if _has_events(span):
+                    made[statement] = [row]
+                if has_events:
                     made.setdefault(INSERTS["rate_events"], []).extend(self._grants(span, (*_ids(span), process_id)))
             except Exception as error:
                 self._cannot_read(error)
         return made
-
-    def _learn(self, names: tuple[str, ...]) -> Shape:
-        if len(self._shapes) >= _MOST_SHAPES:
-            return UNCOMMON
-        shape = self._shapes[names] = shape_of(names)
-        return shape
 
     def _cannot_read(self, error: Exception) -> None:
         self.unreadable += 1

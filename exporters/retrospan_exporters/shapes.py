@@ -1,6 +1,7 @@
 """The common case, fast: a request's span of our hooks becomes a row by a function made for its very attributes.
 
-    shape = shape_of(tuple(attributes))
+    names = tuple(attributes)
+    shape = known.get(names) or learn(names)
     row = shape.make(span, attributes.values(), run_id, process_id, {}, {})     # None: look at it with care
     connection.executemany(shape.insert.text, [row])
 
@@ -31,7 +32,7 @@ _COMPUTED: Final = {
     "@ts": "end // 1000 / 1e6",
     "@elapsed_ms": "elapsed_ms",
     "@trace_id": "trace_octets",
-    "@span_id": 'bytearray(context.span_id.to_bytes(8, "big"))',
+    "@span_id": 'bytearray(context[1].to_bytes(8, "big"))',
     "@parent_span_id": "parent_octets",
     "@process_id": "process_id",
 }
@@ -57,13 +58,15 @@ class Shape:
     make: Callable[..., Row | None]
 
 
-def shape_of(names: tuple[str, ...]) -> Shape:
-    """The shape of spans with attributes of these names, in this order; UNCOMMON unless they are as our hooks write them."""
-    if not _NEEDED.issubset(names):
+def learn(names: tuple[str, ...]) -> Shape:
+    """The shape of spans with attributes of these names, in this order; UNCOMMON unless they are as our hooks write them, and
+    when there are too many shapes already."""
+    if not _NEEDED.issubset(names) or len(known) >= _MOST:
         return UNCOMMON
     read = {column: name for column in HTTP_EVENTS.inserted() if (name := _attribute(column, names)) is not None}
     columns = [column for column in HTTP_EVENTS.inserted() if column in read or column.source[0] in _COMPUTED]
-    return Shape(Insert(HTTP_EVENTS.name, _insert(columns)), _compiled(_source(names, read, columns)))
+    shape = known[names] = Shape(Insert(HTTP_EVENTS.name, _insert(columns)), _compiled(_source(names, read, columns)))
+    return shape
 
 
 def _attribute(column: Column, names: Iterable[str]) -> str | None:
@@ -96,18 +99,24 @@ def _source(names: tuple[str, ...], read: dict[Column, str], columns: list[Colum
     return "\n".join(
         (
             "def make(span, values, run_id, process_id, traces, parents):",
-            f"    {targets} = values",
+            f"    {targets} = tuple(values)",
             "    end, context, parent = span._end_time, span._context, span._parent",
             "    elapsed_ms = (end - span._start_time + 500_000) // 1_000_000",
             f"    if not ({' and '.join(_checks(list(read)))}):",
             "        return None",
             *(["    error = class_name(error)"] if sc.ERROR_TYPE in taken else []),
-            "    trace_octets = traces.get(context.trace_id)",
+            # A SpanContext is a tuple; its properties cost a call each.
+            "    number = context[0]",
+            "    trace_octets = traces.get(number)",
             "    if trace_octets is None:",
-            '        trace_octets = traces[context.trace_id] = bytearray(context.trace_id.to_bytes(16, "big"))',
-            "    parent_octets = nobody if parent is None else parents.get(parent.span_id)",
-            "    if parent_octets is None:",
-            '        parent_octets = parents[parent.span_id] = bytearray(parent.span_id.to_bytes(8, "big"))',
+            '        trace_octets = traces[number] = bytearray(number.to_bytes(16, "big"))',
+            "    if parent is None:",
+            "        parent_octets = nobody",
+            "    else:",
+            "        number = parent[1]",
+            "        parent_octets = parents.get(number)",
+            "        if parent_octets is None:",
+            '            parent_octets = parents[number] = bytearray(number.to_bytes(8, "big"))',
             f"    return ({', '.join(results)})",
         )
     )
@@ -115,7 +124,7 @@ def _source(names: tuple[str, ...], read: dict[Column, str], columns: list[Colum
 
 def _checks(columns: list[Column]) -> list[str]:
     """What makes a span common. One look at all numbers: the bits of any that is negative or too great show in their union,
-    and what is no whole number has none."""
+    and what is no whole number has none. The same for truth values, which are 0 or 1."""
     of_kind = {
         kind: [c.name for c in columns if c.kind == kind and c.name != "error"] for kind in ("text", "bool", "real")
     }
@@ -126,7 +135,7 @@ def _checks(columns: list[Column]) -> list[str]:
         f'len(texts := "".join(({", ".join(of_kind["text"])},))) <= {LONGEST}',
         "texts.isascii()",
         f"0 <= {' | '.join(integers)} <= {GREATEST}",
-        *(f"({name} is True or {name} is False)" for name in of_kind["bool"]),
+        f"0 <= {' | '.join(['0', *of_kind['bool']])} <= 1",
         *(f"type({name}) is float and 0.0 <= {name} < {LATEST}" for name in of_kind["real"]),
     ]
 
@@ -139,3 +148,6 @@ def _compiled(source: str) -> Callable[..., Row | None]:
 
 
 UNCOMMON: Final = Shape(Insert("", ""), lambda *_: None)
+# Of this process. Making one takes a millisecond; what comes beyond the bound is looked at with care.
+_MOST: Final = 128
+known: Final[dict[tuple[str, ...], Shape]] = {}

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
-from retrospan_exporters import projection
+from retrospan_exporters import shapes
 from retrospan_exporters.projection import INSERTS, Projection
 from retrospan_instrumentation import semconv as sc
 
@@ -30,6 +32,11 @@ _FACTS = {
         ("http.", "retry.", "rate_limiter.", "circuit_breaker.", "error.", "url.", "server.", "network.")
     )
 }
+
+
+@pytest.fixture(autouse=True)
+def _nothing_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapes, "known", {})
 
 
 def takes_the_fast_way(span: Any) -> bool:
@@ -84,12 +91,31 @@ def test_what_is_not_as_it_should_be_is_looked_at_with_care(span: Make, odd: dic
     assert len(rows_of(made)) == 1
 
 
+def test_the_ids_of_the_fast_way_are_those_of_the_span(span: Make) -> None:
+    parent = SpanContext(2**127 + 5, 2**63 + 7, is_remote=True, trace_flags=TraceFlags(1))
+    made = span(OURS, context=trace.set_span_in_context(NonRecordingSpan(parent)))
+    assert takes_the_fast_way(made)
+    row = row_of(made)
+    assert row["trace_id"] == (2**127 + 5).to_bytes(16, "big")
+    assert row["span_id"] == made.context.span_id.to_bytes(8, "big")
+    assert row["parent_span_id"] == (2**63 + 7).to_bytes(8, "big")
+
+
+def test_a_grant_of_a_request_on_the_fast_way_is_a_row_too(span: Make) -> None:
+    told = {"server.address": "h", "rate_limiter.delay_ms": 0}
+    made = span(OURS, events=[("rate_limiter.acquire", told, 1_700_000_000_100_000_000), ("other", {}, None)])
+    (request, (grant_insert, (_,))) = Projection("RUN").batches([made], PROCESS).items()
+    assert request[0] is not INSERTS["http_events"]
+    assert grant_insert is INSERTS["rate_events"]
+    assert [name for name, _ in rows_of(made)] == ["http_events", "rate_events"]
+
+
 def test_a_span_that_ended_before_it_began_has_no_time_either_way(span: Make) -> None:
     assert row_of(span(OURS, start=2_000_000_000, end=1_000_000_000))["elapsed_ms"] is None
 
 
 def test_shapes_beyond_the_bound_are_looked_at_with_care(span: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(projection, "_MOST_SHAPES", 1)
+    monkeypatch.setattr(shapes, "_MOST", 1)
     spans = [span({**OURS, name: 1}) for name in ("http.response.ttfb_ms", "http.response.body.size")]
     first, second = Projection("RUN").batches(spans, PROCESS)
     assert first is not INSERTS["http_events"]
