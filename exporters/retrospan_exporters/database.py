@@ -13,6 +13,7 @@ each what to do.
 import errno
 import os
 import sqlite3
+import stat
 import time
 from _thread import LockType, allocate_lock
 from collections.abc import Iterator
@@ -33,9 +34,15 @@ PATIENCE_SECONDS: Final = 4.0
 _LONGEST_NAP: Final = 0.002
 # Whoever has waited for so long looks as often as can be, and so is next.
 _OLD_SECONDS: Final = 0.1
+# After these a connection stays as it is, read-only for one, whatever becomes of the file: it is opened anew.
+_STALE: Final = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 # What the WAL is cut back to after a reader has made it grow.
 _WAL_BYTES: Final = 4 * 2**20
 
+_NO_LOCKS: Final = "its file system takes no locks: name a file on a disk of this machine by RETROSPAN_DB"
+# Where SQLite keeps the application id in a file's header.
+_HEADER_BYTES: Final = 100
+_APPLICATION_ID: Final = slice(68, 72)
 _ADVICE: Final = {
     sqlite3.SQLITE_FULL: "the disk is full: free some space",
     sqlite3.SQLITE_READONLY: "it is read-only: let this user write it, or name another file by RETROSPAN_DB",
@@ -44,9 +51,17 @@ _ADVICE: Final = {
     sqlite3.SQLITE_BUSY: "another program holds it locked: end that program's transaction",
     sqlite3.SQLITE_LOCKED: "another program holds it locked: end that program's transaction",
     sqlite3.SQLITE_CORRUPT: "it is damaged: move it away",
+    sqlite3.SQLITE_IOERR_LOCK: _NO_LOCKS,
+    sqlite3.SQLITE_IOERR_RDLOCK: _NO_LOCKS,
+    sqlite3.SQLITE_IOERR_SHMLOCK: _NO_LOCKS,
+    sqlite3.SQLITE_IOERR_SHMMAP: _NO_LOCKS,
+    sqlite3.SQLITE_PROTOCOL: _NO_LOCKS,
     sqlite3.SQLITE_NOTADB: "it is not a SQLite database: move it away, or name another file by RETROSPAN_DB",
     sqlite3.SQLITE_IOERR: "the disk does not take it: look at the disk",
     errno.ENOSPC: "the disk is full: free some space",
+    errno.EDQUOT: "the disk is full: free some space",
+    errno.EACCES: "it may not be written: let this user write it and its folder, or name another file by RETROSPAN_DB",
+    errno.EROFS: "it is on a disk that is read-only: name another file by RETROSPAN_DB",
     errno.ENOENT: "its folder is not there: make it, or name another file by RETROSPAN_DB",
 }
 _OTHER_ADVICE: Final = "make it writable, or name another file by RETROSPAN_DB"
@@ -62,6 +77,11 @@ class Refused(Exception):
 def is_busy(error: BaseException) -> bool:
     """Whether somebody else was writing all the time."""
     return isinstance(error, TimeoutError) or getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether the file is no sound database."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def advice(error: BaseException) -> str:
@@ -95,14 +115,34 @@ class Database:
         """
         with self._alone(patience):
             connection = self._connected(patience)
-            connection.execute("BEGIN IMMEDIATE")
             try:
+                connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF in _STALE:
+                    self._close()
                 raise
+
+    def put_aside(self, patience: float = PATIENCE_SECONDS) -> str | None:
+        """Move a damaged record out of the way, with its log, for whoever can save what it holds: its new path.
+
+        None when the file is not ours to move: another program's, or one that another process has begun meanwhile.
+        """
+        with self._alone(patience):
+            if (self._connection is not None and _identity(self.path) != self._file) or not _was_ours(self.path):
+                return None
+            aside = f"{self.path}.damaged-{time.strftime('%Y%m%dT%H%M%S')}.{time.time_ns() % 10**9:09}"
+            # Before the connection is closed: of a file that was moved SQLite leaves the log as it is.
+            for suffix in ("", "-wal", "-shm"):
+                try:
+                    os.rename(f"{self.path}{suffix}", f"{aside}{suffix}")  # noqa: PTH104
+                except FileNotFoundError:
+                    pass
+            self._close()
+            return aside
 
     def release(self, patience: float = PATIENCE_SECONDS) -> None:
         """Close the file; the next transaction opens it again. Before a fork this must have happened."""
@@ -173,16 +213,28 @@ def _wait_for(descriptor: int, patience: float) -> None:
 
 def _identity(path: str) -> tuple[int, int] | None:
     try:
-        stat = os.stat(path)  # noqa: PTH116
+        found = os.stat(path)  # noqa: PTH116
     except OSError:
         return None
-    return stat.st_dev, stat.st_ino
+    return found.st_dev, found.st_ino
+
+
+def _was_ours(path: str) -> bool:
+    """Whether a file that is no sound database has been a record: it has a record's stamp, or the zeros that a crash of the
+    system leaves of a file's beginning."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            header = file.read(_HEADER_BYTES)
+    except OSError:
+        return False
+    return bool(header) and (header[_APPLICATION_ID] == tables.APPLICATION_ID.to_bytes(4, "big") or not any(header))
 
 
 def _open(path: str, patience: float) -> sqlite3.Connection:
     # Only if it is not there: closing any descriptor of a database drops the locks that this process has on it.
     if _identity(path) is None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    _make_log_writable(path)
     connection = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
     try:
         _prepare(connection)
@@ -192,9 +244,21 @@ def _open(path: str, patience: float) -> sqlite3.Connection:
     return connection
 
 
+def _make_log_writable(path: str) -> None:
+    """While the record was read-only, SQLite made its log and the log's index so, too; and leaves them so for good."""
+    if not os.access(path, os.W_OK):
+        return
+    for beside in (f"{path}-wal", f"{path}-shm"):
+        try:
+            if not os.stat(beside).st_mode & stat.S_IWUSR:  # noqa: PTH116
+                os.chmod(beside, stat.S_IMODE(os.stat(path).st_mode))  # noqa: PTH101, PTH116
+        except OSError:
+            pass  # there is none, or it is another user's: SQLite will say what it thinks of it
+
+
 def _prepare(connection: sqlite3.Connection) -> None:
     application, version = _stamps(connection)
-    if application not in (0, tables.APPLICATION_ID) or (application == 0 and version != 0):
+    if application != tables.APPLICATION_ID and (application, version, _is_foreign(connection)) != (0, 0, False):
         raise Refused("it is another program's database: name another file by RETROSPAN_DB")
     if version > tables.SCHEMA_VERSION:
         raise Refused(
@@ -213,6 +277,12 @@ def _stamps(connection: sqlite3.Connection) -> tuple[int, int]:
         connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
     )
     return application, version
+
+
+def _is_foreign(connection: sqlite3.Connection) -> bool:
+    """Whether there are tables, and none of a record's."""
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    return bool(names) and names.isdisjoint(table.name for table in tables.TABLES)
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

@@ -5,8 +5,8 @@
 
 A span that ends is appended to a queue: no lock, no I/O, no thread woken but one that sleeps. A thread of the processor's
 own hands it to the exporter at most a flush interval later (RETROSPAN_FLUSH_INTERVAL_MS), and sleeps without a timeout when
-there is nothing to do. The queue has a bound: spans that find it full are counted in `dropped`. What a process does at its
-end is in `lifecycle`.
+there is nothing to do. The queue has a bound: spans that find it full, the newest, are counted in `dropped`. What a process
+does at its end is in `lifecycle`.
 """
 
 import os
@@ -36,10 +36,12 @@ _logger = getLogger("retrospan")
 
 
 class RowExporter(Protocol):
-    """What the processor asks of an exporter: one that keeps rows that could not be written."""
+    """What the processor asks of an exporter: one that keeps rows that could not be written, and is told in `unqueued` of the
+    spans that never came to it."""
 
     run: Run
     has_own_processor: bool
+    unqueued: int
 
     @property
     def waiting(self) -> int: ...
@@ -127,6 +129,7 @@ class RecorderSpanProcessor(SpanProcessor):
         self._is_busy = True
         self._is_armed = False  # before the look at the queue: whoever appends after it arms again
         asked = self._asked
+        self._exporter.unqueued = self.dropped
         try:
             self._export(len(self._queue))
             if self._exporter.waiting:
@@ -148,7 +151,8 @@ class RecorderSpanProcessor(SpanProcessor):
 
     def _close(self) -> None:
         self._is_closing = False
-        self._exporter.retry()  # the layers that were entered since the last batch
+        if not self._exporter.retry():  # writes the layers that were entered since the last batch, too
+            _logger.error("The process ends, and %d rows that could not be written are lost.", self._exporter.waiting)
         self._exporter.release()
         on_close = self._on_close
         if on_close is not None and self._exporter.run.is_mine:

@@ -90,6 +90,7 @@ class Run:
             "host_name": gethostname(),
             "schema_version": SCHEMA_VERSION,
             "sampler": self.sampler,
+            "dropped_rows": 0,
         }
         connection.execute(
             f"INSERT OR IGNORE INTO {RUN_INFO.name} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",

@@ -4,8 +4,9 @@
 
 It makes rows of a batch and writes them in one transaction, with the id ranges of its run. Nothing is opened before the first
 batch, or `start`. When the file cannot be written, one line says why and what to do; the rows wait, up to a bound, and are
-written when it heals; what finds no room is counted in `dropped`. When to export is the processor's business; another one
-than ours works, too, but cannot give its promises.
+written when it heals; what finds no room, the newest, is counted in `dropped` and in the run's row of `run_info`. A damaged
+record is kept aside. When to export is the processor's business; another one than ours works, too, but cannot give its
+promises.
 """
 
 import os
@@ -21,10 +22,10 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from . import lifecycle
-from .database import PATIENCE_SECONDS, Database, Refused, advice, is_busy
+from .database import PATIENCE_SECONDS, Database, Refused, advice, is_busy, is_damage
 from .projection import Batches, Projection
 from .run import Run
-from .tables import EVENT_TABLES, RUN_RANGES
+from .tables import EVENT_TABLES, RUN_INFO, RUN_RANGES
 
 DB: Final = "RETROSPAN_DB"
 DEFAULT_DB: Final = "telemetry.sqlite"
@@ -37,6 +38,9 @@ _RANGE: Final = (
     f"INSERT INTO {RUN_RANGES.name} (run_id, table_name, first_id, last_id) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (run_id, table_name) DO UPDATE SET last_id = max(last_id, excluded.last_id)"
 )
+_DROPPED: Final = f"UPDATE {RUN_INFO.name} SET dropped_rows = ifnull(dropped_rows, 0) + ? WHERE run_id = ?"
+# A disk that damages one file after the other is not to be filled with them.
+_MOST_ASIDE: Final = 3
 
 _logger = getLogger("retrospan")
 
@@ -61,6 +65,9 @@ class SQLiteSpanExporter(SpanExporter):
     def _afresh(self) -> None:
         self._lock: LockType = allocate_lock()
         self._dropped = self._projection.unreadable = 0
+        self.unqueued = 0  # spans that found the processor's queue full
+        self._noted = 0  # of all that was dropped: what the record tells
+        self._put_aside = 0
         self._waiting: Batches = {}
         self._trouble: str | None = None
         self._retry_seconds, self._retry_at = _FIRST_RETRY, 0.0
@@ -155,7 +162,12 @@ class SQLiteSpanExporter(SpanExporter):
                 self._begin(connection)
                 self._insert(connection)
                 self.run.note(connection)
+                dropped = self.dropped + self.unqueued
+                if dropped > self._noted:
+                    connection.execute(_DROPPED, (dropped - self._noted, self.run.id))
         except Exception as error:
+            if is_damage(error) and self._begin_afresh(patience):
+                return self._write(patience)
             if not _lies_in_the_file(error):
                 return self._give_up(error)
             if patience < PATIENCE_SECONDS and is_busy(error):
@@ -163,7 +175,7 @@ class SQLiteSpanExporter(SpanExporter):
             return self._fail(error)
         finally:
             detach(suppressed)
-        self._begun = self._database.openings
+        self._begun, self._noted = self._database.openings, dropped
         for insert, rows in self._waiting.items():
             self.written[insert.table] += len(rows)
         self._waiting = {}
@@ -181,6 +193,24 @@ class SQLiteSpanExporter(SpanExporter):
             self._projection.run_id = self.run.id
             for rows in self._waiting.values():
                 rows[:] = [(self.run.id, *row[1:]) for row in rows]
+
+    def _begin_afresh(self, patience: float) -> bool:
+        """Put a damaged record aside; whether a fresh one can be begun at its place."""
+        if self._put_aside >= _MOST_ASIDE:
+            return False
+        try:
+            aside = self._database.put_aside(patience)
+        except OSError:
+            return False
+        if aside is None:
+            return False
+        self._put_aside += 1
+        _logger.error(
+            "%s is damaged: it is kept as %s, and a fresh one is begun. `sqlite3 FILE .recover` shows what can be saved.",
+            self.path,
+            aside,
+        )
+        return True
 
     def _insert(self, connection: sqlite3.Connection) -> None:
         ids: dict[str, list[int]] = {}

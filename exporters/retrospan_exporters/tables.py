@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from retrospan_instrumentation import semconv as sc
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 # SQLite shows whose file it is: "RSPN".
 APPLICATION_ID: Final = 0x5253504E
 
@@ -300,6 +300,7 @@ RUN_INFO: Final = Table(
         Column("schema_version", "integer", "Version of these tables"),
         Column("sampler", "text", "Sampler of the spans, when it is not one that keeps all"),
         Column("layers", "text", f"Layers entered, comma-separated: {', '.join(sc.LAYERS)}"),
+        Column("dropped_rows", "integer", "Rows that its processes had to drop, as far as they could tell it here"),
     ),
 )
 

@@ -143,7 +143,7 @@ def begin(exporter: SQLiteSpanExporter, *, signals: bool = True, wrap_process: b
         from retrospan.summary import summarize
 
         try:
-            summarize(exporter.path, exporter.run.id, exporter.dropped + processor.dropped, time.time())
+            summarize(exporter.path, exporter.run.id, finished_at=time.time())
         except RecordError:
             # What stands in the way was told when rows could not be written.
             _logger.warning("Run %s has no summary; `retrospan summarize` writes it.", exporter.run.id)

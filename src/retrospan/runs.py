@@ -127,8 +127,12 @@ def _run(record: Record, run_id: str, info: dict[str, Any] | None, summary: dict
         known.get("host_name"),
         known.get("owner_process_id"),
         None if info is None else frozenset(filter(None, map(str.strip, (info.get("layers") or "").split(",")))),
-        known.get("dropped_rows"),
+        _greater((info or {}).get("dropped_rows"), (summary or {}).get("dropped_rows")),
     )
+
+
+def _greater(first: int | None, second: int | None) -> int | None:
+    return max((number for number in (first, second) if number is not None), default=None)
 
 
 def _first_moment(record: Record, run_id: str) -> float | None:

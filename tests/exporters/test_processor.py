@@ -32,7 +32,7 @@ class Keeping:
         self.calls: list[str] = []
         self.gate = threading.Event()
         self.gate.set()
-        self.waiting = self.dropped = 0
+        self.waiting = self.dropped = self.unqueued = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         assert self.gate.wait(20)
