@@ -59,6 +59,7 @@ _ADVICE: Final = {
     sqlite3.SQLITE_NOTADB: "it is not a SQLite database: move it away, or name another file by RETROSPAN_DB",
     sqlite3.SQLITE_IOERR: "the disk does not take it: look at the disk",
     errno.ENOSPC: "the disk is full: free some space",
+    errno.ENOLCK: _NO_LOCKS,
     errno.EDQUOT: "the disk is full: free some space",
     errno.EACCES: "it may not be written: let this user write it and its folder, or name another file by RETROSPAN_DB",
     errno.EROFS: "it is on a disk that is read-only: name another file by RETROSPAN_DB",
@@ -106,6 +107,7 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._log: tuple[int, int] | None = None
+        self._lacks_locks = False
 
     @contextmanager
     def transaction(self, patience: float = PATIENCE_SECONDS) -> Iterator[sqlite3.Connection]:
@@ -114,16 +116,19 @@ class Database:
         `patience` bounds, in seconds, each wait for other writers.
         """
         with self._alone(patience):
-            connection = self._connected(patience)
+            connection: sqlite3.Connection | None = None
             try:
+                connection = self._connected(patience)
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
             except BaseException as error:
-                if connection.in_transaction:
+                if connection is not None and connection.in_transaction:
                     connection.execute("ROLLBACK")
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF in _STALE:
                     self._close()
+                if self._lacks_locks and is_busy(error):  # SQLite takes it for a lock that somebody holds
+                    raise OSError(errno.ENOLCK, "no locks") from error
                 raise
 
     def put_aside(self, patience: float = PATIENCE_SECONDS) -> str | None:
@@ -183,7 +188,7 @@ class Database:
         try:
             descriptor = os.open(f"{self.path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                _wait_for(descriptor, patience)
+                self._lacks_locks = not _wait_for(descriptor, patience)
                 yield
             finally:
                 os.close(descriptor)
@@ -194,21 +199,22 @@ class Database:
 _left_open: list[sqlite3.Connection] = []
 
 
-def _wait_for(descriptor: int, patience: float) -> None:
-    """Take the lock, or go on without when that takes too long or the file system has none."""
+def _wait_for(descriptor: int, patience: float) -> bool:
+    """Take the lock, or go on without when that takes too long. False when the file system has none."""
     if fcntl is None:
-        return
+        return True
     start = now = time.monotonic()
     while now - start < patience:
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
-                return
+                return False
             time.sleep(random() * _LONGEST_NAP * max(0.05, 1 - (now - start) / _OLD_SECONDS))
             now = time.monotonic()
         else:
-            return
+            break
+    return True
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -151,8 +151,7 @@ class RecorderSpanProcessor(SpanProcessor):
 
     def _close(self) -> None:
         self._is_closing = False
-        if not self._exporter.retry():  # writes the layers that were entered since the last batch, too
-            _logger.error("The process ends, and %d rows that could not be written are lost.", self._exporter.waiting)
+        self._exporter.retry()  # the layers that were entered since the last batch
         self._exporter.release()
         on_close = self._on_close
         if on_close is not None and self._exporter.run.is_mine:
@@ -189,7 +188,11 @@ class RecorderSpanProcessor(SpanProcessor):
     def end(self, timeout: float) -> bool:
         """`flush`, close the file, and `on_close` if the run ends with this process."""
         self._is_closing = True
-        return self.flush(timeout)
+        is_written = self.flush(timeout)
+        if not is_written:
+            left = len(self._queue) + self._exporter.waiting
+            _logger.error("The process ends, and %d spans or rows that could not be written in time are lost.", left)
+        return is_written
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """`flush`, with the limiter waits that no request has taken."""
