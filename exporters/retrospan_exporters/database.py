@@ -271,6 +271,8 @@ def _prepare(connection: sqlite3.Connection) -> None:
             f"it was written by a newer Retrospan (schema {version}, this one writes {tables.SCHEMA_VERSION}):"
             " upgrade retrospan, or name another file by RETROSPAN_DB"
         )
+    # Of a new file alone, and before its first page: what is dropped from it can then be given back to the disk.
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
@@ -301,6 +303,8 @@ def _migrate(connection: sqlite3.Connection) -> None:
             for column in table.columns:
                 if column.name not in present:
                     connection.execute(f"ALTER TABLE {table.name} ADD COLUMN {column.ddl()}")
+        for statement in tables.fill_ranges():
+            connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {tables.APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {tables.SCHEMA_VERSION}")
         connection.execute("COMMIT")

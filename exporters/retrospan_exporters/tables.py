@@ -346,3 +346,13 @@ def ddl() -> str:
     """The whole schema as SQL that SQLite runs: every table, no index, and the schema's version."""
     tables = "".join(f"-- {table.meaning}\n{table.ddl()};\n\n" for table in TABLES)
     return f"{tables}PRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {SCHEMA_VERSION};\n"
+
+
+def fill_ranges() -> tuple[str, ...]:
+    """The SQL that makes `run_ranges` say where the rows are that are there: one statement an event table."""
+    return tuple(
+        f"INSERT INTO {RUN_RANGES.name} (run_id, table_name, first_id, last_id)"
+        f" SELECT run_id, '{table.name}', min(id), max(id) FROM {table.name} WHERE typeof(run_id) = 'text' GROUP BY run_id"
+        " ON CONFLICT (run_id, table_name) DO UPDATE SET first_id = excluded.first_id, last_id = excluded.last_id"
+        for table in EVENT_TABLES
+    )
