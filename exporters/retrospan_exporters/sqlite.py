@@ -23,9 +23,10 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from . import lifecycle
 from .database import PATIENCE_SECONDS, Database, Refused, advice, is_busy, is_damage
-from .projection import Batches, Projection
+from .projection import INSERTS, Batches, Projection
 from .run import Run
-from .tables import EVENT_TABLES, RUN_INFO, RUN_RANGES
+from .sampling import Sampling
+from .tables import EVENT_TABLES, RATE_EVENTS, RUN_INFO, RUN_RANGES
 
 DB: Final = "RETROSPAN_DB"
 DEFAULT_DB: Final = "telemetry.sqlite"
@@ -58,6 +59,7 @@ class SQLiteSpanExporter(SpanExporter):
         self.has_own_processor = False
         self._database = Database(path or os.environ.get(DB) or DEFAULT_DB)
         self._projection = Projection(self.run.id)
+        self._sampling = Sampling.of_environment()
         self._begun = 0
         self._afresh()
         lifecycle.survive_forks(self)
@@ -104,7 +106,7 @@ class SQLiteSpanExporter(SpanExporter):
             )
         with self._lock:
             is_well = self._trouble is None
-            self._keep(self._projection.batches(spans, os.getpid()))
+            self._keep(self._sampling.thin(self._projection.batches(spans, os.getpid()), INSERTS[RATE_EVENTS.name]))
             if is_well or time.monotonic() >= self._retry_at:
                 is_well = self._write()
         return SpanExportResult.SUCCESS if is_well else SpanExportResult.FAILURE
