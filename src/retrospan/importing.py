@@ -18,6 +18,7 @@ from typing import Any, Final
 from retrospan.building import building, fill_ranges, insert
 from retrospan.record import RecordError
 from retrospan.summary import summarize
+from retrospan.text import printable
 from retrospan_exporters.lines import BadLine, decode
 from retrospan_exporters.run import as_list
 from retrospan_exporters.tables import EVENT_TABLES, RUN_INFO, RUN_SUMMARY, SCHEMA_VERSION, Table
@@ -108,8 +109,8 @@ class _Runs:
             return
         if (row.get("schema_version") or 0) > SCHEMA_VERSION:
             raise RecordError(
-                f"run {run_id!r} was written by a newer Retrospan (schema {row['schema_version']}, this one reads up to"
-                f" {SCHEMA_VERSION}): upgrade retrospan to import it"
+                f"run {printable(run_id)} was written by a newer Retrospan (schema {row['schema_version']}, this one reads"
+                f" up to {SCHEMA_VERSION}): upgrade retrospan to import it"
             )
         known = self._info.get(run_id, row)
         layers = {layer for one in (known, row) for layer in (one.get("layers") or "").split(",")}
