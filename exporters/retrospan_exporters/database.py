@@ -149,6 +149,11 @@ class Database:
             self._close()
             return aside
 
+    def checkpoint(self, patience: float = PATIENCE_SECONDS) -> None:
+        """Bring the log into the file as far as readers let it, so that what was given back leaves the disk."""
+        with self._alone(patience):
+            self._connected(patience).execute("PRAGMA wal_checkpoint(PASSIVE)")
+
     def release(self, patience: float = PATIENCE_SECONDS) -> None:
         """Close the file; the next transaction opens it again. Before a fork this must have happened."""
         if self._connection is not None:

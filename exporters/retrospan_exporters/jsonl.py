@@ -28,7 +28,8 @@ from .lines import encode
 from .projection import Projection, plain
 from .run import Run, as_list, entered_layers
 from .sampling import Sampling
-from .tables import EVENT_TABLES, RUN_INFO, RUN_SUMMARY
+from .settings import most_bytes
+from .tables import EVENT_TABLES, RATE_EVENTS, RUN_INFO, RUN_SUMMARY
 
 try:
     import fcntl
@@ -124,7 +125,7 @@ class JSONLSpanExporter(SpanExporter):
         self.run.claim()
         self.written = {table.name: 0 for table in EVENT_TABLES}
         self.has_own_processor = False
-        self._file = LineFile(path or os.environ.get(JSONL) or DEFAULT_JSONL, _most_bytes())
+        self._file = LineFile(path or os.environ.get(JSONL) or DEFAULT_JSONL, most_bytes(MAX_BYTES))
         self._projection = Projection(self.run.id)
         self._sampling = Sampling.of_environment()
         self._afresh()
@@ -210,7 +211,7 @@ class JSONLSpanExporter(SpanExporter):
 
     def _keep(self, spans: Sequence[ReadableSpan]) -> None:
         """While there is trouble, the bound is kept by letting the newest go: what led to the trouble stays."""
-        rows = self._sampling.thin(self._projection.rows(spans, os.getpid()))
+        rows = self._sampling.thin(self._projection.rows(spans, os.getpid()), RATE_EVENTS.name)
         for table in EVENT_TABLES:
             names = [column.name for column in table.inserted()]
             for row in rows[table.name]:
@@ -267,13 +268,3 @@ def _lock(descriptor: int) -> bool:
             return False
         else:
             return True
-
-
-def _most_bytes() -> int | None:
-    said = os.environ.get(MAX_BYTES, "").strip()
-    if not said:
-        return None
-    if said.isascii() and said.isdigit() and int(said) > 0:
-        return int(said)
-    _logger.warning("%s=%r is no number of bytes: the file may grow without a bound.", MAX_BYTES, said)
-    return None

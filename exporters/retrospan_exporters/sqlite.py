@@ -24,6 +24,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from . import lifecycle
 from .database import PATIENCE_SECONDS, Database, Refused, advice, is_busy, is_damage
 from .projection import INSERTS, Batches, Projection
+from .retention import Bound
 from .run import Run
 from .sampling import Sampling
 from .tables import EVENT_TABLES, RATE_EVENTS, RUN_INFO, RUN_RANGES
@@ -66,6 +67,7 @@ class SQLiteSpanExporter(SpanExporter):
 
     def _afresh(self) -> None:
         self._lock: LockType = allocate_lock()
+        self._bound = Bound(self._database)
         self._dropped = self._projection.unreadable = 0
         self.unqueued = 0  # spans that found the processor's queue full
         self._noted = 0  # of all that was dropped: what the record tells
@@ -167,6 +169,7 @@ class SQLiteSpanExporter(SpanExporter):
                 dropped = self.dropped + self.unqueued
                 if dropped > self._noted:
                     connection.execute(_DROPPED, (dropped - self._noted, self.run.id))
+                self._bound.look(connection)
         except Exception as error:
             if is_damage(error) and self._begin_afresh(patience):
                 return self._write(patience)
@@ -178,6 +181,7 @@ class SQLiteSpanExporter(SpanExporter):
         finally:
             detach(suppressed)
         self._begun, self._noted = self._database.openings, dropped
+        self._bound.keep(self._lock)
         for insert, rows in self._waiting.items():
             self.written[insert.table] += len(rows)
         self._waiting = {}
@@ -243,6 +247,7 @@ class SQLiteSpanExporter(SpanExporter):
         return False
 
     def _release(self, patience: float) -> None:
+        self._bound.rest()
         try:
             self._database.release(patience)
         except (sqlite3.Error, OSError) as error:
