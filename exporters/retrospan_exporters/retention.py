@@ -61,7 +61,7 @@ class Bound:
         for _ in range(_STEPS_AT_ONCE):
             if _number(connection, "page_count") <= self._pages(connection, 1.0):
                 return
-            if not (self._drop(connection, _HIGH) or _give_back(connection)):
+            if not (self._drop(connection, _HIGH) or give_back(connection)):
                 return
 
     def keep(self, lock: LockType) -> None:
@@ -90,7 +90,7 @@ class Bound:
             if not self._is_exceeded:
                 return False
             with self._database.transaction() as connection:
-                goes_on = self._drop(connection, _LOW) or _give_back(connection)
+                goes_on = self._drop(connection, _LOW) or give_back(connection)
                 if not goes_on:
                     self._is_exceeded = False
                     self._judge(connection)
@@ -166,7 +166,7 @@ def _delete(connection: sqlite3.Connection, run_id: str, table: str, first: int,
     )
 
 
-def _give_back(connection: sqlite3.Connection) -> bool:
+def give_back(connection: sqlite3.Connection) -> bool:
     """Shorten the file by some of its free pages; whether there were any that can be given back."""
     if _number(connection, "auto_vacuum") == _AUTO_VACUUM_OFF or not _number(connection, "freelist_count"):
         return False

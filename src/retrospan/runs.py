@@ -31,7 +31,8 @@ class Run:
     """One run. Times are seconds since 1970; what the record does not say is None.
 
     `state` is finished (it has a summary), live or killed (its owner runs, or is gone, on this machine), or unknown (no
-    owner is named, or on another machine). `layers` is None when the record does not say which were entered.
+    owner is named, or on another machine). `layers` is None when the record does not say which were entered. `sampler` names
+    one that did not keep every span.
     """
 
     run_id: str
@@ -43,6 +44,17 @@ class Run:
     owner_process_id: int | None = None
     layers: frozenset[str] | None = None
     dropped_rows: int | None = None
+    sampler: str | None = None
+
+    @property
+    def caveat(self) -> str | None:
+        """Why the numbers of the run are not those of all that happened; None when they are."""
+        if self.sampler is None:
+            return None
+        return (
+            f"run {printable(self.run_id)} holds what the sampler {printable(self.sampler)} let through: counts are too low,"
+            " and shares and percentiles those of a sample"
+        )
 
     @property
     def provisional(self) -> bool:
@@ -128,6 +140,7 @@ def _run(record: Record, run_id: str, info: dict[str, Any] | None, summary: dict
         known.get("owner_process_id"),
         None if info is None else frozenset(filter(None, map(str.strip, (info.get("layers") or "").split(",")))),
         _greater((info or {}).get("dropped_rows"), (summary or {}).get("dropped_rows")),
+        known.get("sampler"),
     )
 
 

@@ -1,5 +1,8 @@
 """A record that does not hold every row: which numbers stay as they are, and what is said where they cannot."""
 
+import json
+import sys
+
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -10,6 +13,9 @@ from retrospan.record import read
 from retrospan.slo.gate import judge_run
 from retrospan_exporters.sqlite import SQLiteSpanExporter
 from retrospan_instrumentation import semconv as sc
+
+from .records import RUN, healthy, making
+from .test_cli import retrospan
 
 
 @pytest.fixture
@@ -73,3 +79,33 @@ def test_the_eight_indicators_are_the_same_when_rate_events_are_thinned(path, tm
         "yield", "ttfp_p50", "ttfp_p95", "cache_hit", "rate_delay_p95", "breaker_opens", "corruption",
     ]  # fmt: skip
     assert sampled == full
+
+
+def test_a_verdict_on_a_sampled_run_warns_and_says_by_which_sampler(path):
+    with making(path) as record:
+        record.run(sampler="ParentBased{root:TraceIdRatioBased{0.1}}")
+        healthy(record)
+    text, js = (retrospan("slo", "--db", path, "--format", form) for form in ("text", "json"))
+    warning = (
+        f"retrospan: {path}: run {RUN} holds what the sampler ParentBased{{root:TraceIdRatioBased{{0.1}}}} let through: counts"
+        " are too low, and shares and percentiles those of a sample\n"
+    )
+    assert text.stderr == js.stderr == warning
+    assert json.loads(js.stdout)["sampler"] == "ParentBased{root:TraceIdRatioBased{0.1}}"
+    assert text.returncode == 0  # a warning is no verdict
+
+
+def test_a_verdict_on_a_run_of_which_all_was_kept_warns_of_nothing(path):
+    with making(path) as record:
+        record.run()
+        healthy(record)
+    finished = retrospan("slo", "--db", path, "--format", "json")
+    assert finished.stderr == ""
+    assert json.loads(finished.stdout)["sampler"] is None
+
+
+def test_the_launcher_warns_too(path, tmp_path):
+    (tmp_path / "program.py").write_text("pass")
+    sampled = {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.25"}
+    finished = retrospan("run", "--db", path, "--slo", "--", sys.executable, tmp_path / "program.py", **sampled)
+    assert "holds what the sampler TraceIdRatioBased{0.25} let through" in finished.stderr
