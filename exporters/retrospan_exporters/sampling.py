@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from logging import getLogger
 from typing import Final, Self, TypeVar
 
-from .projection import Row
+from .shapes import Row
 from .tables import RATE_EVENTS
 
 SAMPLE: Final = "RETROSPAN_SAMPLE"

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrospan_exporters import tables
@@ -30,6 +30,7 @@ def rows(draw: st.DrawFn) -> tuple[tables.Table, dict[str, Any]]:
     return table, row
 
 
+@settings(deadline=None)
 @given(rows())
 def test_a_line_gives_back_the_row_that_it_was_made_of(made: tuple[tables.Table, dict[str, Any]]) -> None:
     line = encode(*made)
@@ -39,6 +40,7 @@ def test_a_line_gives_back_the_row_that_it_was_made_of(made: tuple[tables.Table,
     assert json.loads(line)["table"] == made[0].name
 
 
+@settings(deadline=None)
 @given(rows(), st.data())
 def test_a_line_that_was_cut_off_is_never_taken_for_a_row(made: tuple[tables.Table, dict[str, Any]], data: Any) -> None:
     line = encode(*made)
@@ -46,6 +48,7 @@ def test_a_line_that_was_cut_off_is_never_taken_for_a_row(made: tuple[tables.Tab
         decode(line[: data.draw(st.integers(1, len(line) - 2))])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists).map(
     lambda value: json.dumps({"table": "http_events", "run_id": value, "ts": value}).encode()
 ))  # fmt: skip

@@ -5,7 +5,7 @@ import sqlite3
 import stat
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrospan.merging import _names, merge
@@ -90,6 +90,7 @@ def test_runs_of_the_same_id_stay_apart_and_that_is_told(shards, out):
 RUN_IDS = st.sets(st.sampled_from(["R", "R.2", "R.3", "R.2.2", "S"]))
 
 
+@settings(deadline=None)
 @given(RUN_IDS, RUN_IDS)
 def test_no_two_runs_ever_get_the_same_name_and_none_is_renamed_without_need(taken, run_ids):
     names = _names(sorted(run_ids), taken)
