@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: env demo test lint test-debian test-long test-matrix test-matrix-fast bench-hot bench-exporter docs lock clean
+.PHONY: env demo test lint test-debian test-long test-matrix test-matrix-fast bench-hot bench-exporter bench-queries docs lock clean
 
 env: $(READY)
 
@@ -31,6 +31,9 @@ bench-hot: $(READY)
 
 bench-exporter: $(READY)
 	$(BIN)/python benchmarks/exporter.py
+
+bench-queries: $(READY)
+	$(BIN)/python benchmarks/queries.py
 
 docs: $(READY)
 	$(BIN)/python docs/generate.py

@@ -77,17 +77,17 @@ def find(record: Record, wanted: str) -> Run | None:
 
     Raises RecordError for an id that is not in the record; the message names what is near.
     """
-    known = runs(record)
     if wanted == LATEST:
-        return known[0] if known else None
-    for run in known:
-        if run.run_id == wanted:
-            return run
+        return next(iter(runs(record)), None)
+    of_wanted = f"WHERE run_id = {literal(wanted)}"
+    info, summary = (_side_rows(record, table, of_wanted).get(wanted) for table in (RUN_INFO, RUN_SUMMARY))
+    if info or summary:
+        return _run(record, wanted, info, summary)
     # A foreign writer's rows may lie inside the ranges of our own runs, where `runs` does not look.
     for table in _event_tables(record):
         if record.exists(f"SELECT 1 FROM main.{table} WHERE run_id = {literal(wanted)}"):
             return _run(record, wanted, None, None)
-    raise RecordError(f"{record.name}: no run {printable(wanted)!r}: {_near(wanted, known)}")
+    raise RecordError(f"{record.name}: no run {printable(wanted)!r}: {_near(wanted, runs(record))}")
 
 
 def _near(wanted: str, known: list[Run]) -> str:
@@ -106,13 +106,14 @@ def _event_tables(record: Record) -> list[str]:
     return [table.name for table in EVENT_TABLES if table.name in record.tables]
 
 
-def _side_rows(record: Record, table: Table) -> dict[str, dict[str, Any]]:
-    """The rows of a side table by run id; none when the record lacks the table."""
+def _side_rows(record: Record, table: Table, condition: str = "") -> dict[str, dict[str, Any]]:
+    """The rows of a side table, all or those of a condition, by run id; none when the record lacks the table."""
     names = record.tables.get(table.name)
     if not names:
         return {}
     rows = (
-        dict(zip(names, row, strict=True)) for row in record.rows(f"SELECT {', '.join(names)} FROM main.{table.name}")
+        dict(zip(names, row, strict=True))
+        for row in record.rows(f"SELECT {', '.join(names)} FROM main.{table.name} {condition}")
     )
     return {row["run_id"]: row for row in rows if isinstance(row["run_id"], str)}
 
