@@ -5,9 +5,9 @@
 
 For shipping rows by whatever ships logs; `retrospan import` makes a record of them. Several processes append to one file: each
 batch whole, under a lock. A file that would grow beyond RETROSPAN_JSONL_MAX_BYTES is put aside as telemetry.000001.jsonl,
-telemetry.000002.jsonl, …, and nothing is ever removed. Every process tells of the run that it takes part in, and of the
-layers it enters, in lines of `run_info`; which of them began the run is for the reader to say. When lines cannot be written
-they wait, up to a bound; what finds no room is counted in `dropped`.
+telemetry.000002.jsonl, …, and nothing is ever removed. Every process tells of the run that it takes part in, of the layers
+that it enters and of what it had to drop in lines of `run_info`; which of them began the run is for the reader to say. When
+lines cannot be written they wait, up to a bound; what finds no room is counted in `dropped`.
 """
 
 import os
@@ -134,9 +134,10 @@ class JSONLSpanExporter(SpanExporter):
     def _afresh(self) -> None:
         self._lock: LockType = allocate_lock()
         self._dropped = self._projection.unreadable = 0
-        # Each line with the table that its row counts for; "" when it is no row of an event table.
+        self.unqueued = 0  # spans that found the processor's queue full
+        # Each line with the name of its table.
         self._waiting: list[tuple[str, bytes]] = []
-        self._told: tuple[str | None, str | None] | None = None
+        self._told: tuple[object, ...] | None = None
         self._is_well = True
         self._retry_at = 0.0
         self._is_finished = False
@@ -176,19 +177,14 @@ class JSONLSpanExporter(SpanExporter):
     def release(self) -> None:
         """Nothing: no file is open between two batches."""
 
-    def finish(self, dropped: int = 0) -> None:
-        """Tell, once, that this process has ended, and that so many spans were dropped before they came here."""
+    def finish(self) -> None:
+        """Tell, once, that this process has ended."""
         with self._lock:
             if self._is_finished:
                 return
             self._is_finished = True
-            row = {
-                "run_id": self.run.id,
-                "started_at": self.run.started_at,
-                "finished_at": time.time(),
-                "dropped_rows": self.dropped + dropped,
-            }
-            self._waiting.append(("", encode(RUN_SUMMARY, row)))
+            row = {"run_id": self.run.id, "started_at": self.run.started_at, "finished_at": time.time()}
+            self._waiting.append((RUN_SUMMARY.name, encode(RUN_SUMMARY, row)))
             self._write()
 
     def shutdown(self) -> None:
@@ -225,7 +221,7 @@ class JSONLSpanExporter(SpanExporter):
         try:
             while self._waiting:
                 count = self._file.append([line for _, line in self._waiting])
-                for name, number in Counter(name for name, _ in self._waiting[:count] if name).items():
+                for name, number in Counter(name for name, _ in self._waiting[:count] if name in self.written).items():
                     self.written[name] += number
                 del self._waiting[:count]
         except OSError as error:
@@ -246,10 +242,12 @@ class JSONLSpanExporter(SpanExporter):
 
     def _tell_of_run(self) -> None:
         """A line of `run_info` goes before everything else, and again when there is more to say."""
-        layers = as_list(entered_layers())
-        if self._told != (layers, self.run.sampler):
-            self._told = layers, self.run.sampler
-            self._waiting.insert(0, ("", encode(RUN_INFO, {**self.run.row(), "layers": layers})))
+        row = {**self.run.row(), "layers": as_list(entered_layers()), "dropped_rows": self.dropped + self.unqueued}
+        told = row["layers"], row["sampler"], row["dropped_rows"]
+        if self._told != told:
+            self._told = told
+            has_older = bool(self._waiting) and self._waiting[0][0] == RUN_INFO.name
+            self._waiting[: int(has_older)] = [(RUN_INFO.name, encode(RUN_INFO, row))]
 
 
 def _lock(descriptor: int) -> bool:

@@ -177,7 +177,7 @@ def begin_lines(
     """Begin to write lines: the processor for an exporter of lines, which is yet to be given to a provider."""
     from retrospan_exporters.jsonl import JSONL
 
-    processor = RecorderSpanProcessor(exporter, on_close=lambda: exporter.finish(processor.dropped))
+    processor = RecorderSpanProcessor(exporter, on_close=exporter.finish)
     _settle(JSONL, exporter.path, exporter.run.id, signals=signals, wrap_process=wrap_process)
     _lines.append(exporter)
     return processor

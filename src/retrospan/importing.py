@@ -3,8 +3,8 @@
     done = import_lines([Path("telemetry.000001.jsonl"), Path("telemetry.jsonl")], Path("telemetry.sqlite"), print)
 
 The rows are those that the exporter of records would have written, in the order of the lines, but for their numbers. Every
-process told of the run that it took part in: the one that began first began the run, all their layers are its layers, and if
-that process told of its end the run is summed up as of then.
+process told of the run that it took part in: the one that began first began the run, all their layers are its layers, what
+they had to drop is added up, and if that process told of its end the run is summed up as of then.
 """
 
 import sqlite3
@@ -97,14 +97,15 @@ class _Runs:
     def __init__(self) -> None:
         self._ids: dict[str, None] = {}
         self._info: dict[str, dict[str, Any]] = {}
-        self._ends: dict[tuple[str, float | None], dict[str, Any]] = {}
+        self._ends: dict[tuple[str, float | None], float | None] = {}
+        self._dropped: dict[str, Counter[tuple[object, ...]]] = {}
 
     def take(self, table: Table, row: dict[str, Any]) -> None:
         """One line, whatever its table. Raises RecordError when a newer version wrote it."""
         run_id = row["run_id"]
         self._ids.setdefault(run_id)
         if table is RUN_SUMMARY:
-            self._ends[run_id, row.get("started_at")] = row
+            self._ends[run_id, row.get("started_at")] = row.get("finished_at")
         if table is not RUN_INFO:
             return
         if (row.get("schema_version") or 0) > SCHEMA_VERSION:
@@ -116,7 +117,10 @@ class _Runs:
         layers = {layer for one in (known, row) for layer in (one.get("layers") or "").split(",")}
         first = row if row["started_at"] < known["started_at"] else known
         sampler = known.get("sampler") or row.get("sampler")
-        self._info[run_id] = {**first, "layers": as_list(layers), "sampler": sampler}
+        dropped = self._dropped.setdefault(run_id, Counter())
+        dropped |= Counter({(row.get("host_name"), row.get("owner_process_id")): row.get("dropped_rows") or 0})
+        told = {"layers": as_list(layers), "sampler": sampler, "dropped_rows": dropped.total()}
+        self._info[run_id] = first | told
 
     def enter(self, connection: sqlite3.Connection) -> list[str]:
         """Write the rows, and the summaries of the runs that ended; the ids of all runs."""
@@ -124,7 +128,6 @@ class _Runs:
         for row in self._info.values():
             connection.execute(insert(RUN_INFO), dict.fromkeys(names) | row)
         for run_id, info in self._info.items():
-            end = self._ends.get((run_id, info["started_at"]))
-            if end is not None:
-                summarize(connection, run_id, end.get("dropped_rows"), end.get("finished_at"))
+            if (run_id, info["started_at"]) in self._ends:
+                summarize(connection, run_id, finished_at=self._ends[run_id, info["started_at"]])
         return list(self._ids)

@@ -75,7 +75,7 @@ def test_the_file_is_its_users_alone_and_named_by_the_environment(
     assert stat.S_IMODE((tmp_path / "named.jsonl").stat().st_mode) == 0o600
 
 
-def test_layers_and_samplers_are_told_when_they_are_known(
+def test_layers_samplers_and_drops_are_told_when_they_are_known(
     file: Path, span: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exporter = JSONLSpanExporter(file, "R")
@@ -84,18 +84,24 @@ def test_layers_and_samplers_are_told_when_they_are_known(
     exporter.run.sampler = "TraceIdRatioBased{0.1}"
     exporter.retry()
     exporter.retry()
-    told = [(line.get("layers"), line.get("sampler")) for line in lines(file) if line["table"] == "run_info"]
-    assert told == [(None, None), ("http,breaker", "TraceIdRatioBased{0.1}")]
+    exporter.unqueued = 3
+    exporter.retry()
+    runs = [line for line in lines(file) if line["table"] == "run_info"]
+    assert [(run.get("layers"), run.get("sampler"), run["dropped_rows"]) for run in runs] == [
+        (None, None, 0),
+        ("http,breaker", "TraceIdRatioBased{0.1}", 0),
+        ("http,breaker", "TraceIdRatioBased{0.1}", 3),
+    ]
 
 
 def test_a_process_tells_of_its_end_once(file: Path, span: Make) -> None:
     exporter = JSONLSpanExporter(file, "R")
     exporter.export([span()])
-    exporter.finish(dropped=3)
+    exporter.finish()
     exporter.shutdown()
     (end,) = (line for line in lines(file) if line["table"] == "run_summary")
     assert end.pop("finished_at") >= end["started_at"]
-    assert end == {"table": "run_summary", "run_id": "R", "started_at": exporter.run.started_at, "dropped_rows": 3}
+    assert end == {"table": "run_summary", "run_id": "R", "started_at": exporter.run.started_at}
 
 
 WRITER = """

@@ -85,11 +85,12 @@ def test_the_record_is_the_one_that_the_exporter_of_records_writes(path, file, t
     monkeypatch.setattr(hooks, "layers", {"http", "download"})
     record.run.sampler = lines.run.sampler = "TraceIdRatioBased{0.5}"
     for exporter in (record, lines):
+        exporter.unqueued = 4
         exporter.export(spans[50:])
-    lines.finish(dropped=4)
+    lines.finish()
     record.release()
     (end,) = (told for told in map(json.loads, file.read_text().splitlines()) if told["table"] == "run_summary")
-    summarize(path, "R", 4, end["finished_at"])
+    summarize(path, "R", finished_at=end["finished_at"])
     made = tmp_path / "made.sqlite"
     finished = retrospan("import", *sorted(tmp_path.glob("telemetry*.jsonl")), "--db", made)
     assert (finished.returncode, finished.stderr) == (0, "")
@@ -104,9 +105,17 @@ def test_the_record_is_the_one_that_the_exporter_of_records_writes(path, file, t
 def test_the_process_that_began_first_began_the_run_and_all_layers_are_its_layers(path, file):
     write(
         file,
-        {**RUN_INFO, "started_at": 7.0, "owner_process_id": 2, "layers": "http"},
+        {**RUN_INFO, "started_at": 7.0, "owner_process_id": 2, "layers": "http", "dropped_rows": 2},
         {**RUN_INFO, "owner_process_id": 1, "command": "a.py"},
-        {**RUN_INFO, "owner_process_id": 1, "command": "a.py", "layers": "cache,breaker", "sampler": "S"},
+        {
+            **RUN_INFO,
+            "owner_process_id": 1,
+            "command": "a.py",
+            "layers": "cache,breaker",
+            "sampler": "S",
+            "dropped_rows": 3,
+        },
+        {**RUN_INFO, "owner_process_id": 1, "layers": "cache,breaker", "dropped_rows": 5},
         {"table": "run_summary", "run_id": "R", "started_at": 7.0, "finished_at": 8.0},
         REQUEST,
     )
@@ -114,7 +123,7 @@ def test_the_process_that_began_first_began_the_run_and_all_layers_are_its_layer
     info = dict(zip(tables.RUN_INFO.names(), rows(path, tables.RUN_INFO)[0], strict=True))
     assert info == {
         "run_id": "R", "started_at": 5.0, "owner_process_id": 1, "command": "a.py", "host_name": None,
-        "schema_version": tables.SCHEMA_VERSION, "sampler": "S", "layers": "http,cache,breaker",
+        "schema_version": tables.SCHEMA_VERSION, "sampler": "S", "layers": "http,cache,breaker", "dropped_rows": 7,
     }  # fmt: skip
     assert rows(path, tables.RUN_SUMMARY) == []  # a child's end is not the run's
 
