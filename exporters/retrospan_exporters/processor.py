@@ -31,6 +31,8 @@ _MOST_QUEUED: Final = 65_536
 BATCH: Final = 512
 _RETRY_SECONDS: Final = 1.0
 _SAMPLED: Final = 1
+# Less than the ten seconds after which container runtimes kill.
+_LONGEST_END: Final = 8.0
 
 _logger = getLogger("retrospan")
 
@@ -78,6 +80,7 @@ class RecorderSpanProcessor(SpanProcessor):
         self._is_busy = False  # ... and under way
         self._has_worker = False
         self._is_closing = False
+        self._batches = 0  # ... that were written
         # The worker sleeps at the first lock without a timeout, and at the second for the flush interval, unless hurried.
         self._go, self._hurry = allocate_lock(), allocate_lock()
         self._go.acquire()
@@ -146,7 +149,8 @@ class RecorderSpanProcessor(SpanProcessor):
         queue = self._queue
         while count > 0:
             size = min(count, BATCH)
-            self._exporter.export([queue.popleft() for _ in range(size)])
+            if self._exporter.export([queue.popleft() for _ in range(size)]) is SpanExportResult.SUCCESS:
+                self._batches += 1
             count -= size
 
     def _close(self) -> None:
@@ -186,11 +190,18 @@ class RecorderSpanProcessor(SpanProcessor):
         return not self._exporter.waiting
 
     def end(self, timeout: float) -> bool:
-        """`flush`, close the file, and `on_close` if the run ends with this process."""
+        """`flush`, close the file, and `on_close` if the run ends with this process.
+
+        `timeout` is for a record that is stuck: while batches keep being written the end waits for them, though not for ever.
+        """
         self._is_closing = True
-        is_written = self.flush(timeout)
-        if not is_written:
-            left = len(self._queue) + self._exporter.waiting
+        start, batches = time.monotonic(), -1
+        is_written = False
+        while not is_written and batches != self._batches and time.monotonic() - start < _LONGEST_END:
+            batches = self._batches
+            is_written = self.flush(timeout)
+        left = len(self._queue) + self._exporter.waiting
+        if not is_written and left:
             _logger.error("The process ends, and %d spans or rows that could not be written in time are lost.", left)
         return is_written
 
