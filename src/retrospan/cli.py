@@ -27,6 +27,9 @@ COMMANDS: Final = {
     "slo": Entry("retrospan.slo.command:slo", "Judge a run by its SLOs."),
     "runs": Entry("retrospan.commands:runs", "List the runs of a record, the latest first."),
     "summarize": Entry("retrospan.commands:summarize", "Write the summary of a run that was killed before it could."),
+    "import": Entry("retrospan.files:import_", "Make a record of the lines that the exporter `jsonl` wrote."),
+    "merge": Entry("retrospan.files:merge", "Make one record of several."),
+    "optimize": Entry("retrospan.commands:optimize", "Give a finished record an index for looking traces up."),
     "ddl": Entry("retrospan.commands:ddl", "Print the schema of a record."),
 }
 

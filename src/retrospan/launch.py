@@ -93,6 +93,8 @@ class _Ending:
         from retrospan.slo.output import FORMATS
 
         report = judge_run(self._database.path, self._run.id)
+        if report.run is not None and report.run.caveat:
+            click.echo(f"retrospan: {report.run.caveat}", err=True)
         click.echo(FORMATS["text"](report), err=True)
         return report.exit_code
 

@@ -1,6 +1,6 @@
 """The row of `run_summary`: what a run's tables come to, by the same texts as the gate's.
 
-    summarize("telemetry.sqlite", "01K9Z3NDEKTS", dropped_rows=0)     # True: the row was not there yet
+    summarize("telemetry.sqlite", "01K9Z3NDEKTS")     # True: the row was not there yet
 
 Called when a run ends, and by `retrospan summarize` for a run that was killed. The numbers are those of the default
 objectives' statistics, whatever thresholds a program sets; what cannot be said is NULL, never 0.
@@ -66,9 +66,9 @@ def summarize(
 ) -> bool:
     """Insert a run's summary, once; whether it was inserted now.
 
-    `record` is a path or a connection that may write, in no transaction. `finished_at` is in seconds since 1970, the
-    time of the run's last row unless given. Raises RecordError when the record cannot be read or written, or the run is
-    not in it.
+    `record` is a path or a connection that may write, in no transaction. `dropped_rows` is what the run's processes have
+    noted unless given; `finished_at`, in seconds since 1970, the time of the run's last row. Raises RecordError when the
+    record cannot be read or written, or the run is not in it.
     """
     if isinstance(record, sqlite3.Connection):
         reading = Record(record, "the record")
@@ -100,7 +100,9 @@ def _insert(
     connection: sqlite3.Connection, columns: Columns, dropped_rows: int | None, finished_at: float | None
 ) -> bool:
     """One INSERT of the columns that the table has: an older one lacks the last."""
-    columns = columns | {"dropped_rows": dropped_rows}
+    columns = dict(columns)
+    if dropped_rows is not None:
+        columns["dropped_rows"] = dropped_rows
     if finished_at is not None:
         columns["finished_at"] = finished_at
     connection.execute(RUN_SUMMARY.ddl())

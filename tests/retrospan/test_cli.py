@@ -153,7 +153,9 @@ def test_json_has_the_documented_fields_and_nothing_but_json_on_stdout(path):
     finished = retrospan("slo", "--db", path, "--format", "json")
     assert (finished.returncode, finished.stderr) == (1, "")
     report = json.loads(finished.stdout, parse_constant=not_finite)
-    assert list(report) == ["schema_version", "run_id", "provisional", "verdict", "exit_code", "summary", "slos"]
+    assert list(report) == [
+        *("schema_version", "run_id", "provisional", "sampler", "verdict", "exit_code", "summary", "slos")
+    ]
     assert list(report["summary"]) == list(tables.RUN_SUMMARY.names())
     assert (report["schema_version"], report["run_id"], report["provisional"]) == (1, RUN, True)
     assert (report["verdict"], report["exit_code"]) == ("fail", 1)
@@ -220,6 +222,7 @@ def test_runs_lists_live_killed_and_finished_runs_latest_first(path):
         "owner_process_id": gone.pid,
         "layers": ["cache", "http"],
         "dropped_rows": None,
+        "sampler": None,
     }
 
 

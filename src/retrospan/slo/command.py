@@ -48,6 +48,8 @@ def slo(context: click.Context, db: Path, run_id: str, form: str, no_data: str, 
     report = judge_run(db, run_id, tolerated=tolerated)
     if report.run is None:
         click.echo(f"retrospan: {db}: the record holds no run yet: nothing to judge", err=True)
+    elif report.run.caveat:
+        click.echo(f"retrospan: {db}: {report.run.caveat}", err=True)
     if report.run is not None or form != "text":
         click.echo(FORMATS[form](report))
     context.exit(report.exit_code)

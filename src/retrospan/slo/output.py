@@ -28,6 +28,7 @@ def as_json(report: Report) -> str:
             "schema_version": SCHEMA_VERSION,
             "run_id": report.run and report.run.run_id,
             "provisional": report.run is not None and report.run.provisional,
+            "sampler": report.run and report.run.sampler,
             "verdict": report.verdict,
             "exit_code": report.exit_code,
             "summary": report.summary,
