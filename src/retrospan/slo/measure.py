@@ -68,8 +68,10 @@ class Measure:
         """Whether a run without it would be a fault: only a default objective of a layer that was not entered is not."""
         return not slo.default or self._layers is None or self.seen(slo.sli.layer)
 
-    def seen(self, layer: str) -> bool:
+    def seen(self, layer: str | None) -> bool:
         """Whether a layer was entered: the run says so, or there are rows of it."""
+        if layer is None:
+            return False
         return layer in (self._layers or ()) or any(self._record.exists(select) for select in LAYER_ROWS[layer])
 
     def blind(self, sli: SLI) -> bool:
