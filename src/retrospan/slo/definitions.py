@@ -34,7 +34,7 @@ _TEXTS: Final = Path(__file__).parent.parent / "sli"
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One SELECT of a definition file, where it stands, and how long it may take. Run by `user_sql` alone."""
+    """One SELECT of a definition file, how long it may take, and where it stands. Run by `user_sql` alone."""
 
     role: Role
     sql: str
@@ -42,14 +42,15 @@ class Query:
     file: str = field(default="", compare=False)
     line: int = field(default=1, compare=False)
     column: int = field(default=1, compare=False)
+    path: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class SLI:
     """One indicator: the events of `sli/<name>.sql`, or of a file's `queries`, and what their absence means.
 
-    `queries` are one of role events, or two of good, bad and total, of which the value is 1 for good events (with bad
-    and total: for bad ones), else 0. Their dimensions are only known when they are run. `layer` is None for them.
+    `queries` are one of role events, or good and total, or bad and total: then the value is 1 for the good (the bad)
+    events, else 0. Their dimensions are only known when they are run. `layer` is None for them.
     `unknown` says what a NULL value stands for. `apart` is a label and the condition of known events to be shown beside.
     `blind` is a condition on the tables under which the events cannot tell, and what to say of it. `seen_is_zero`: no
     event at all is a count of 0 once the layer was seen.

@@ -48,11 +48,13 @@ _numbers: Final = count(1)
 
 
 class QueryError(RecordError):
-    """A query that may not run, cannot, takes too long, or breaks the contract: says what, in which file and line."""
+    """A query that may not run, cannot, takes too long, or breaks the contract: what is `said`, and of which `query`."""
 
     def __init__(self, query: Query, said: str) -> None:
-        """Name the query's place."""
-        super().__init__(f"{query.file}:{query.line}:{query.column}: the query of {query.role}: {said}")
+        """The message names the file and line as well."""
+        self.query = query
+        self.said = said
+        super().__init__(f"{query.file}:{query.line}:{query.column}: {query.path}: {said}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +82,6 @@ def gather(record: Record, sli: SLI, bounds: Mapping[str, object]) -> Events:
         return _events(f"SELECT {', '.join(map(_quoted, columns))} FROM temp.{name}", columns)
     columns = _shared([columns for _, _, columns in copies.values()])
     by = ", ".join(map(_quoted, columns))
-    if "total" not in copies:
-        good, bad = copies["good"][1], copies["bad"][1]
-        text = f"SELECT {by}, 1 AS value FROM temp.{good} UNION ALL SELECT {by}, 0 AS value FROM temp.{bad}"
-        return _events(text, (*columns, "value"))
     query, part, _ = copies["good"] if "good" in copies else copies["bad"]
     whole = copies["total"][1]
     # The rest are the rows of the total, each as often as the part lacks it.
