@@ -89,7 +89,7 @@ def _compiled(found: Iterable[Object], objects: Objects) -> Iterable[SLO]:
     for one in found:
         objects.check(one)
         if one.kind == "SLI":
-            compile_sli(objects, one.spec, one.name)
+            compile_sli(objects, one.spec)
         for slo in compile_slo(objects, one) if one.kind == "SLO" else ():
             before = slos.setdefault(slo.name, slo)
             if before is not slo:

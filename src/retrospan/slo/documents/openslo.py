@@ -70,7 +70,7 @@ class _Compiler:
                 self._one.node, "its name must begin and end with a-z or 0-9, and have at most 60 characters"
             )
             return []
-        shared = self._indicator(spec, self._name) if _INDICATORS & spec.keys() else None
+        shared = self._indicator(spec) if _INDICATORS & spec.keys() else None
         if shared is None and not all(
             isinstance(node.value, dict) and _INDICATORS & node.value.keys() for node in nodes
         ):
@@ -92,7 +92,7 @@ class _Compiler:
         if "compositeWeight" in fields:
             said = "is left out: each objective is judged by itself"
             self._problems.warning(fields.get("compositeWeight") or node, said)
-        indicator = self._indicator(fields, name) if _INDICATORS & fields.keys() else shared
+        indicator = self._indicator(fields) if _INDICATORS & fields.keys() else shared
         target, slices = self._target(fields), self._slices(fields, method)
         if indicator is None or target is None:
             return None
@@ -172,14 +172,14 @@ class _Compiler:
             column=place.column,
         )
 
-    def _indicator(self, fields: Fields, name: str) -> Indicator | None:
+    def _indicator(self, fields: Fields) -> Indicator | None:
         inline, reference = fields.get("indicator"), fields.get("indicatorRef")
         if inline is not None and reference is not None:
             self._problems.error(at_key(reference), "cannot be beside indicator")
             return None
         if reference is not None:
             found = self._objects.find("SLI", reference)
-            return None if found is None else compile_sli(self._objects, found.spec, found.name.replace("-", "_"))
+            return None if found is None else compile_sli(self._objects, found.spec)
         if inline is None:
             return None
         held = Fields(inline, self._problems, ("metadata", "spec"), strict=False)
@@ -188,7 +188,7 @@ class _Compiler:
         node = held.need("spec")
         known = ("description", "ratioMetric", "thresholdMetric")
         spec = None if node is None else Fields(node, self._problems, known, strict=False)
-        return None if spec is None else compile_sli(self._objects, spec, name)
+        return None if spec is None else compile_sli(self._objects, spec)
 
     def _target(self, fields: Fields) -> Fraction | None:
         given = [key for key in ("target", "targetPercent") if key in fields]

@@ -1,6 +1,6 @@
 """OpenSLO v1's SLIs: their queries, and how an objective is to be said of what these give.
 
-    indicator = compile_sli(objects, one.spec, "my_sli")
+    indicator = compile_sli(objects, one.spec)
 
 A query that `write_openslo` made of a built-in indicator is known again by its text, and judged with all that is known of
 that indicator. Any other is run as it stands, by `user_sql`.
@@ -9,6 +9,7 @@ that indicator. Any other is run as it stands, by `user_sql`.
 import re
 from dataclasses import dataclass, replace
 from functools import cache
+from hashlib import sha256
 from typing import Final
 
 from retrospan.slo.definitions import QUERY_SECONDS, SLI, Op, Query, Role, Statistic
@@ -16,7 +17,7 @@ from retrospan.slo.documents import quantities
 from retrospan.slo.documents.fields import Fields
 from retrospan.slo.documents.openslo_objects import Objects
 from retrospan.slo.documents.places import at_key
-from retrospan.slo.documents.slo_toml import EMPTY, INDICATORS
+from retrospan.slo.documents.slo_toml import INDICATORS, own_sli
 
 ENGINE: Final = "sqlite"
 
@@ -41,18 +42,17 @@ class Indicator:
     op: Op | None
 
 
-def compile_sli(objects: Objects, spec: Fields, name: str) -> Indicator | None:
+def compile_sli(objects: Objects, spec: Fields) -> Indicator | None:
     """The specification of an SLI, referred to or inline; None, and problems, when it cannot be used."""
-    return _Sources(objects, name).indicator(spec)
+    return _Sources(objects).indicator(spec)
 
 
 class _Sources:
     """The queries of one SLI."""
 
-    def __init__(self, objects: Objects, name: str) -> None:
+    def __init__(self, objects: Objects) -> None:
         self._objects = objects
         self._problems = objects.problems
-        self._name = name
 
     def indicator(self, spec: Fields) -> Indicator | None:
         """What it comes to."""
@@ -139,7 +139,7 @@ class _Sources:
 
     def _sli(self, *queries: Query) -> SLI:
         known = _built_in(queries[0].sql) if len(queries) == 1 else None
-        return known or SLI(self._name, None, (), EMPTY, queries=queries)
+        return known or own_sli(*queries)
 
 
 def _unwrapped(part: Query, total: Query) -> Query | None:
@@ -151,7 +151,8 @@ def _unwrapped(part: Query, total: Query) -> Query | None:
 
 
 def _built_in(sql: str) -> SLI | None:
-    return _texts().get(_plain(sql))
+    plain = _plain(sql)
+    return _texts().get(plain) or _FORMER.get(sha256(plain.encode()).hexdigest())
 
 
 @cache
@@ -162,3 +163,18 @@ def _texts() -> dict[str, SLI]:
 def _plain(sql: str) -> str:
     """The text without comments, and each white space as one blank."""
     return " ".join(re.sub(r"--[^\n]*", "", sql).split())
+
+
+# What built-in indicators were asked by before, of which files made then still speak; by the digest of the plain text.
+_FORMER: Final = {
+    digest: INDICATORS[name].sli
+    for digest, name in {
+        "0888e800563a10594bc46423fc35a62b0ecb6d0682b1c823f0799549bad279c2": "breaker_opens",
+        "0dd195aeadfc3fc7fd5658add6e90fc006050b5513595e7fc9c532587bbf2399": "cache_hit",
+        "7bb6f148a5ea86df6b80cbd6bc0fe3647cb18cd92d643f4cd980260db766079b": "corruption",
+        "55d00f51a9b57ce6ac3d093fd627427b3ff9e4cb953a97e3870bbde51345674b": "http_429",
+        "4c5fd899b863c616ee3bf8bfcc6655b84396120fc47e12338ebc7a68dde6686f": "rate_delay",
+        "6a0c902bf3c34df7bd2288cf8588edff4f6e0f360bff68e1cd96e4d8a3786353": "ttfp",
+        "7e01341fc92ebaad9b4c1a4411554f0f3c5cdd0babc979b9fd12d0b68af2dd7c": "yield",
+    }.items()
+}

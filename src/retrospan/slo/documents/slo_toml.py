@@ -35,7 +35,6 @@ from retrospan.slo.documents.fields import Fields, text
 from retrospan.slo.documents.places import Node, Problems, at_key, near
 
 NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_]{0,58}[a-z0-9])?")
-EMPTY: Final = "the query gave no event"
 
 # How each key of a threshold compares, and which statistics it may be said of.
 BOUNDS: Final[dict[str, Op]] = {"min": "gte", "max": "lte", "above": "gt", "below": "lt"}
@@ -75,6 +74,11 @@ def read(document: Node, before: Mapping[str, SLO], problems: Problems) -> list[
         elif slo := _Reader(name, node, before.get(name), before, problems).read():
             found[name] = slo
     return list(found.values())
+
+
+def own_sli(*queries: Query) -> SLI:
+    """The indicator of a file's queries; the same queries are the same indicator, whatever objectives ask of it."""
+    return SLI("sql", None, (), "the query gave no event", queries=queries)
 
 
 def settled(slo: SLO, node: Node, problems: Problems) -> SLO | None:
@@ -165,7 +169,7 @@ class _Reader:
                 queries.append(
                     Query(QUERIES[key], sql, seconds, node.place.file, node.place.line, node.place.column, node.path)
                 )
-        sli = SLI(self._name, None, (), EMPTY, queries=tuple(queries))
+        sli = own_sli(*queries)
         # With bad and total the values are 1 for bad events, so that their share has a most.
         op: Op = "lte" if sources == ["bad", "total"] else "gte"
         statistic: Statistic = "mean" if sources == ["sql"] else "share"
