@@ -181,7 +181,7 @@ LAYER_ROWS: Final = MappingProxyType(
 _YIELD: Final = SLI(
     "yield",
     layer="fallback",
-    dimensions=("host", "source"),
+    dimensions=("host", "source", "reason"),
     empty="no artifact was attempted",
     blind=(
         "NOT EXISTS (SELECT 1 FROM downloads) AND EXISTS (SELECT 1 FROM fallback_attempts WHERE outcome = 'success')",
@@ -191,7 +191,7 @@ _YIELD: Final = SLI(
 _TTFP: Final = SLI(
     "ttfp",
     layer="fallback",
-    dimensions=("host", "source"),
+    dimensions=("host", "source", "tier"),
     empty="no artifact succeeded",
     unknown="never succeeded",
 )
@@ -218,7 +218,7 @@ _RATE_DELAY: Final = SLI(
 _BREAKER_OPENS: Final = SLI(
     "breaker_opens",
     layer="breaker",
-    dimensions=("host",),
+    dimensions=("host", "scope"),
     empty="no circuit breaker was seen",
     seen_is_zero=True,
 )
