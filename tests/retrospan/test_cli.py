@@ -162,6 +162,7 @@ def test_json_has_the_documented_fields_and_nothing_but_json_on_stdout(path):
         "verdict",
         "exit_code",
         "summary",
+        "baseline",
         "slos",
     ]
     assert list(report["summary"]) == list(tables.RUN_SUMMARY.names())
@@ -194,6 +195,7 @@ def test_json_has_the_documented_fields_and_nothing_but_json_on_stdout(path):
         "trace_ids": [],
         "window": None,
         "definition": {"file": None, "line": None},
+        "change": None,
     }
     assert [slos["breaker_opens"][field] for field in ("ci", "target", "min_events", "value")] == [None, None, 1, 0]
     assert [slos["http_429"][field] for field in ("threshold", "target", "value")] == [0.02, 0.98, 0.0]

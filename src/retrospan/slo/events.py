@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from retrospan.record import Record, Row
 from retrospan.slo.definitions import SLI
+from retrospan.slo.disk import DIMENSION, Disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +52,11 @@ class Events:
         return Events(self.record, table, self.columns, self.dimensions)
 
 
-def gather(record: Record, sli: SLI, bounds: Mapping[str, object]) -> Events:
+def gather(record: Record, sli: SLI, bounds: Mapping[str, object], disk: Disk | None = None) -> Events:
     """The events of an indicator in the rows that the record is bound to.
 
-    `bounds` has `run_id`, `date_from` and `date_to`, for the queries of definition files. Raises RecordError when the
-    events cannot be had.
+    `bounds` has `run_id`, `date_from` and `date_to`, for the queries of definition files. With `disk`, files that are
+    said to be stored are looked at. Raises RecordError when the events cannot be had.
     """
     dimensions = sli.dimensions
     if sli.queries:
@@ -63,6 +64,8 @@ def gather(record: Record, sli: SLI, bounds: Mapping[str, object]) -> Events:
 
         gathered = user_sql.gather(record, sli, bounds)
         source, dimensions = record.keep(gathered.text), gathered.dimensions
+    elif disk is not None and sli.on_disk:
+        source, dimensions = record.keep(disk.select(record, sli.text())), (*dimensions, DIMENSION)
     elif "GROUP BY" in (text := sli.text()):
         source = record.keep(text)
     else:

@@ -16,6 +16,7 @@ from typing import Final
 
 from retrospan.record import Record, RecordError
 from retrospan.slo.definitions import LAYER_ROWS, SLI, SLO, Op, Statistic
+from retrospan.slo.disk import Disk
 from retrospan.slo.events import Events, gather
 from retrospan.slo.statistics import Number, effective_events, most_within, nearest_rank
 from retrospan.slo.windows import Scope
@@ -52,9 +53,13 @@ class Sample:
 class Measure:
     """The numbers of one scope of a record; every indicator's events are fetched once."""
 
-    def __init__(self, record: Record, scope: Scope) -> None:
-        """Bind the record to the scope. The measure is good until the record is bound anew."""
+    def __init__(self, record: Record, scope: Scope, disk: Disk | None = None) -> None:
+        """Bind the record to the scope. The measure is good until the record is bound anew.
+
+        With `disk`, files that are said to be stored are looked at.
+        """
         self.record = record
+        self.disk = disk
         self.scope = scope
         self._events: dict[SLI, Events | RecordError] = {}
         self._samples: dict[SLO, Sample] = {}
@@ -70,7 +75,7 @@ class Measure:
         """The events of an indicator. Raises RecordError when they cannot be had."""
         if sli not in self._events:
             try:
-                self._events[sli] = gather(self.record, sli, self.scope.bounds())
+                self._events[sli] = gather(self.record, sli, self.scope.bounds(), self.disk)
             except RecordError as error:
                 self._events[sli] = error
         found = self._events[sli]
@@ -112,7 +117,7 @@ def _count(measure: Measure, slo: SLO) -> Sample:
         good,
         known,
         sum(row[1] - row[2] for row in rows),
-        float(known - good) if known else None,
+        _number(known - good) if known else None,
         sum(row[4] for row in rows) if slo.sli.apart else None,
         effective_events((row[0], row[2]) for row in rows) if events.weighted else None,
     )
@@ -129,7 +134,7 @@ def _worst_hour(measure: Measure, slo: SLO) -> Sample:
     sample = _count(measure, slo)
     moments = measure.events(slo.sli).rows("timestamp", f"WHERE NOT ({slo.good}) ORDER BY timestamp")
     known = sample.total or (slo.sli.seen_is_zero and measure.seen(slo.sli.layer))
-    return _valued(sample, float(most_within((moment for (moment,) in moments), _HOUR)) if known else None)
+    return _valued(sample, most_within((moment for (moment,) in moments), _HOUR) if known else None)
 
 
 def _percentile(measure: Measure, slo: SLO) -> Sample:
@@ -183,8 +188,8 @@ def _slices(measure: Measure, slo: SLO) -> Sample:
         good: Number = _plain(sum(shares, Fraction(0)))
     else:
         good = sum(share >= slo.slices.target for share in shares)
-    # What the threshold speaks of: of an upper one the share of what is bad.
-    counted = len(shares) - good if slo.statistic == "share" and slo.upper else good
+    # A mean is what the threshold speaks of, the share of what is bad where that is a most; a share of slices is of good.
+    counted = len(shares) - good if slo.slices.target is None and slo.statistic == "share" and slo.upper else good
     return Sample(good, len(shares), unknown, _ratio(counted, len(shares)))
 
 
@@ -225,6 +230,10 @@ def _ratio(part: Number, whole: Number) -> float | None:
 def _total(weighted: Iterable[tuple[float, int]]) -> Number:
     """The exact sum of weights, each with how often it occurs."""
     return _plain(sum(n if weight == 1 else Fraction(weight) * n for weight, n in weighted))
+
+
+def _number(exact: Number) -> float:
+    return exact if isinstance(exact, int) else float(exact)
 
 
 def _plain(number: Number) -> Number:

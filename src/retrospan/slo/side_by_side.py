@@ -44,7 +44,7 @@ def evaluate_side_by_side(measure: Measure, slos: Sequence[SLO]) -> list[Result]
         try:
             with Record.open(measure.record.name) as twin:
                 if twin.state() == state:
-                    other = Measure(twin, measure.scope)
+                    other = Measure(twin, measure.scope, measure.disk)
                     work(other)
                     measure.adopt(other)
         except RecordError:

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Final
 
 Number = int | float | Fraction
+Counts = tuple[Number, Number] | tuple[Number, Number, float | None]
 
 # Two-sided 95 %: the normal distribution's quantile at 0.975.
 Z: Final = 1.959963984540054
@@ -52,19 +53,42 @@ def wilson(good: Number, total: Number, events: float | None = None) -> tuple[fl
     return min(max(0.0, centre - half), share), max(min(1.0, centre + half), share)
 
 
-def newcombe(before: tuple[Number, Number], after: tuple[Number, Number]) -> tuple[float, float]:
-    """95 % interval of the difference of two independent shares, after - before, each given as (good, total).
+def newcombe(before: Counts, after: Counts) -> tuple[float, float]:
+    """95 % interval of the difference of two independent shares, after - before.
+
+    Each is given as `wilson` takes it: (good, total), and perhaps how many independent events that stands on.
 
     Newcombe 1998 ("Interval estimation for the difference between independent proportions", Statistics in Medicine 17,
     method 10): with shares p and Wilson's bounds l and u of each, d - sqrt((p2 - l2)^2 + (u1 - p1)^2) to
     d + sqrt((u2 - p2)^2 + (p1 - l1)^2). Raises ValueError when either has no events.
     """
     (low_1, high_1), (low_2, high_2) = wilson(*before), wilson(*after)
-    share_1, share_2 = (float(Fraction(good) / Fraction(total)) for good, total in (before, after))
+    share_1, share_2 = (float(Fraction(good) / Fraction(total)) for good, total, *_ in (before, after))
     difference = share_2 - share_1
     return (
         max(-1.0, difference - math.hypot(share_2 - low_2, high_1 - share_1)),
         min(1.0, difference + math.hypot(high_2 - share_2, share_1 - low_1)),
+    )
+
+
+def poisson(count: float) -> tuple[float, float]:
+    """95 % score interval of a Poisson mean of which `count` was seen: what Wilson's comes to for rare events."""
+    square = Z * Z
+    half = Z * math.sqrt(count + square / 4)
+    return max(0.0, count + square / 2 - half), count + square / 2 + half
+
+
+def difference_of_counts(before: float, after: float) -> tuple[float, float]:
+    """95 % interval of the difference of two independent Poisson means, after - before.
+
+    Each bound's distance is that of Newcombe's: the two distances to the means' own bounds, squared, summed, rooted (Zou
+    and Donner 2008, "Construction of confidence limits about effect measures", Statistics in Medicine 27).
+    """
+    (low_1, high_1), (low_2, high_2) = poisson(before), poisson(after)
+    difference = after - before
+    return (
+        difference - math.hypot(after - low_2, high_1 - before),
+        difference + math.hypot(high_2 - after, before - low_1),
     )
 
 

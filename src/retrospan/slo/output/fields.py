@@ -8,6 +8,7 @@ import math
 from fractions import Fraction
 from typing import Any, Final
 
+from retrospan.slo.baseline import Baseline
 from retrospan.slo.blame import Offender
 from retrospan.slo.gate import Report
 from retrospan.slo.statistics import Number
@@ -28,7 +29,10 @@ def tell(report: Report) -> str:
             "verdict": report.verdict,
             "exit_code": report.exit_code,
             "summary": report.summary,
-            "slos": [_fields(result) for result in report.results],
+            "baseline": report.baseline and {"name": report.baseline.name, "regressed": report.baseline.regressed},
+            "slos": [
+                _fields(result) | {"change": _change(report.baseline, result.slo.name)} for result in report.results
+            ],
         },
         indent=2,
         allow_nan=False,
@@ -81,6 +85,19 @@ def _offender(offender: Offender) -> dict[str, Any]:
         "to": offender.last,
         "share_of_bad": offender.share,
         "trace_ids": offender.traces,
+    }
+
+
+def _change(baseline: Baseline | None, name: str) -> dict[str, Any] | None:
+    if baseline is None:
+        return None
+    change = baseline.changes[name]
+    return {
+        "verdict": change.verdict,
+        "value_before": change.value,
+        "difference": change.difference,
+        "ci": change.ci,
+        "reason": change.reason,
     }
 
 

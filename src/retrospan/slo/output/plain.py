@@ -49,7 +49,7 @@ def tell(report: Report, style: Style = PLAIN) -> str:
     if not report.results:
         return ""
     results = wording.in_order(report.results)
-    head, *lines = table(_HEAD, [_cells(result) for result in results]).splitlines()
+    head, *lines = table(_HEAD, [_cells(result, report) for result in results]).splitlines()
     told = [head]
     for line, result in zip(lines, results, strict=True):
         told.append(_coloured(line, result.verdict, style))
@@ -61,7 +61,7 @@ def tell(report: Report, style: Style = PLAIN) -> str:
     return text
 
 
-def _cells(result: Result) -> tuple[str, ...]:
+def _cells(result: Result, report: Report) -> tuple[str, ...]:
     sample = result.sample
     return (
         printable(result.slo.name),
@@ -71,7 +71,7 @@ def _cells(result: Result) -> tuple[str, ...]:
         wording.count(sample and sample.good),
         wording.count(sample and sample.total),
         wording.interval(result),
-        wording.note(result),
+        wording.note(result, report),
     )
 
 

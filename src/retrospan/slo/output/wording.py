@@ -13,6 +13,7 @@ from fractions import Fraction
 from itertools import groupby
 from typing import Final
 
+from retrospan.slo.baseline import Comparison
 from retrospan.slo.blame import MINUTE, Offender
 from retrospan.slo.definitions import SIGNS, SLO
 from retrospan.slo.gate import Report
@@ -34,22 +35,20 @@ def amount(slo: SLO, value: float | None) -> str:
     """A value in its unit, or "-" for none, with as few digits as do not make it look as if it lay on the threshold."""
     if value is None:
         return "-"
-    scale, unit = _scale(slo, sliced=slo.slices is not None)
-    threshold = slo.target if slo.slices is not None else slo.threshold
-    assert threshold is not None, f"{slo.name} has time slices and no target"
-    return _beside(value * scale, float(threshold * scale)) + unit
+    scale, unit, goal = _terms(slo)
+    return _beside(value * scale, float(goal * scale)) + unit
 
 
 def objective(slo: SLO) -> str:
-    """What is asked: sign, threshold, unit; of what share, where that is not said by the name."""
-    scale, unit = _scale(slo, sliced=False)
-    said = f"{SIGNS[slo.op]} {float(slo.threshold * scale):g}{unit}"
-    if slo.slices is None:
+    """What is asked: sign, threshold, unit; with time slices, of what."""
+    scale, unit, goal = _terms(slo)
+    slices = slo.slices
+    sign = SIGNS[slo.op] if goal == slo.threshold else ">="
+    said = f"{sign} {float(goal * scale):g}{unit}"
+    if slices is None:
         return said
-    if slo.slices.target is None:
-        return f"{said}, mean of {_seconds(slo.slices.seconds)}"
-    good = f"{percent(slo.slices.target)} of {_seconds(slo.slices.seconds)}"
-    return f"{said}, {good}" if slo.statistic == "percentile" else f"{percent(slo.target)} of slices, {good}"
+    length = f"{slices.seconds // 60} min" if slices.seconds % 60 == 0 else f"{slices.seconds} s"
+    return f"{said}, mean of {length}" if slices.target is None else f"{said} of {length} {percent(slices.target)} good"
 
 
 def interval(result: Result) -> str:
@@ -67,8 +66,8 @@ def percent(share: Fraction | float | None) -> str:
     return "-" if share is None else f"{float(share * 100):.4g} %"
 
 
-def note(result: Result) -> str:
-    """Why a verdict is no plain pass or fail, and what is shown beside it."""
+def note(result: Result, report: Report) -> str:
+    """Why a verdict is no plain pass or fail, what is shown beside it, and how it changed."""
     sample, sli = result.sample, result.slo.sli
     notes = [result.reason] if result.reason else []
     if sample is not None and sample.unknown:
@@ -77,6 +76,8 @@ def note(result: Result) -> str:
         notes.append(f"{sample.apart} {sli.apart[0]}")
     if result.scope is not None:
         notes.append(f"its own window, {stretch(result.scope.span.first, result.scope.span.last)}")
+    if report.baseline is not None:
+        notes.append(_changed(result.slo, report.baseline.changes[result.slo.name]))
     return printable("; ".join(notes), 300)
 
 
@@ -92,6 +93,21 @@ def blamed(result: Result, most: int = 3) -> list[tuple[str, str]]:
     if result.blame.traces:
         lines.append(("traces", ", ".join(map(printable, result.blame.traces))))
     return lines
+
+
+def brief(result: Result, report: Report) -> str:
+    """A result in one line."""
+    value = f"{amount(result.slo, result.value)}, asked {objective(result.slo)}"
+    said = f"{printable(result.slo.name)}: {result.verdict}, {value}"
+    if result.sample is not None:
+        said += f"; {count(result.sample.good)} of {count(result.sample.total)} good"
+    told = note(result, report)
+    return f"{said}; {told}" if told else said
+
+
+def at_length(result: Result) -> list[str]:
+    """Who and when, a line a dimension."""
+    return [f"{dimension}: {said}" for dimension, said in blamed(result)]
 
 
 def offence(offender: Offender) -> str:
@@ -116,17 +132,34 @@ def judged(scope: Scope) -> str:
     return f"{said} (provisional: {unended})" if scope.provisional else said
 
 
+def _changed(slo: SLO, change: Comparison) -> str:
+    before = f", was {amount(slo, change.value)}" if change.value is not None else ""
+    if change.ci is None:
+        return f"change {change.verdict}{before}" + (f" ({change.reason})" if change.reason else "")
+    scale, unit = (1, "") if slo.statistic == "worst_hour" else (100, " points of good")
+    low, high = (f"{bound * scale:+.2f}" for bound in change.ci)
+    return f"{change.verdict}{before} ({(change.difference or 0) * scale:+.2f}{unit}, {low} to {high})"
+
+
 def total(report: Report) -> str:
     """The verdict in one line."""
     counts = Counter(result.verdict for result in report.results)
     said = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
+    if report.baseline is not None:
+        changes = Counter(change.verdict for change in report.baseline.changes.values())
+        against = ", ".join(f"{changes[change]} {change}" for change in ("worse", "better", "same") if changes[change])
+        said += f"; against {printable(report.baseline.name)}: {against or 'nothing to compare'}"
     return f"{judged(report.scope)}: {report.verdict}; {said}; exit code {report.exit_code}"
 
 
-def _scale(slo: SLO, *, sliced: bool) -> tuple[int, str]:
-    if slo.unit == "ratio" or sliced:
-        return 100, " %"
-    return 1, " an hour" if slo.statistic == "worst_hour" else _UNITS[slo.unit]
+def _terms(slo: SLO) -> tuple[int, str, Fraction]:
+    """By what a value is multiplied, its unit, and what it is held against."""
+    sliced = slo.slices is not None and (slo.slices.target is not None or slo.statistic == "percentile")
+    if sliced and slo.target is not None:
+        return 100, " %", slo.target
+    if slo.unit == "ratio":
+        return 100, " %", slo.threshold
+    return 1, " an hour" if slo.statistic == "worst_hour" else _UNITS[slo.unit], slo.threshold
 
 
 def _beside(value: float, threshold: float) -> str:
@@ -136,10 +169,6 @@ def _beside(value: float, threshold: float) -> str:
         for text in (f"{value:.{digits}g}" if value < 1e4 else f"{value:.{digits}f}" for digits in (4, 6, 9, 17))
         if float(text) != threshold or value == threshold
     )
-
-
-def _seconds(seconds: int) -> str:
-    return f"{seconds // 60} min" if seconds % 60 == 0 else f"{seconds} s"
 
 
 def _moment(moment: float | None, after: float | None = None) -> str:
