@@ -53,7 +53,7 @@ class SLI:
     events, else 0. Their dimensions are only known when they are run. `layer` is None for them.
     `unknown` says what a NULL value stands for. `apart` is a label and the condition of known events to be shown beside.
     `blind` is a condition on the tables under which the events cannot tell, and what to say of it. `seen_is_zero`: no
-    event at all is a count of 0 once the layer was seen.
+    event at all is a count of 0 once the layer was seen. `on_disk`: its events are files, which can be looked at.
     """
 
     name: str
@@ -64,6 +64,7 @@ class SLI:
     apart: tuple[str, str] | None = None
     blind: tuple[str, str] | None = None
     seen_is_zero: bool = False
+    on_disk: bool = False
     queries: tuple[Query, ...] = ()
 
     def text(self) -> str:
@@ -181,7 +182,7 @@ LAYER_ROWS: Final = MappingProxyType(
 _YIELD: Final = SLI(
     "yield",
     layer="fallback",
-    dimensions=("host", "source"),
+    dimensions=("host", "source", "reason"),
     empty="no artifact was attempted",
     blind=(
         "NOT EXISTS (SELECT 1 FROM downloads) AND EXISTS (SELECT 1 FROM fallback_attempts WHERE outcome = 'success')",
@@ -191,7 +192,7 @@ _YIELD: Final = SLI(
 _TTFP: Final = SLI(
     "ttfp",
     layer="fallback",
-    dimensions=("host", "source"),
+    dimensions=("host", "source", "tier"),
     empty="no artifact succeeded",
     unknown="never succeeded",
 )
@@ -218,7 +219,7 @@ _RATE_DELAY: Final = SLI(
 _BREAKER_OPENS: Final = SLI(
     "breaker_opens",
     layer="breaker",
-    dimensions=("host",),
+    dimensions=("host", "scope"),
     empty="no circuit breaker was seen",
     seen_is_zero=True,
 )
@@ -227,6 +228,7 @@ _CORRUPTION: Final = SLI(
     layer="download",
     dimensions=("host", "source"),
     empty="nothing was stored",
+    on_disk=True,
 )
 
 
