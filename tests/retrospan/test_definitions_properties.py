@@ -153,6 +153,8 @@ WORDS = st.sampled_from([*MARKS, *SAID.split(), "name", "spec", "objectives", "t
 @example(b"a: " + b"[" * 2000)
 @example(b"a = " + b"[" * 20_000)
 @example(b"a = " + b"9" * 5000)
+@example(b"a." * 300_000 + b"a = 1")
+@example(b"[" + b"'a'." * 200_000 + b"a]")
 @example(b"slo.yield.min = 1e999999999")
 @example(b"slo.yield.min = " + b"9" * 4000)
 @example(b"&a [*a]")

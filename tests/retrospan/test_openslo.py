@@ -64,6 +64,13 @@ def test_the_good_and_all_events_of_one_select_are_that_select():
     assert (query.role, slo.max_unknown) == ("events", Fraction(1, 20))
 
 
+def test_the_good_events_of_one_select_and_all_of_another_stay_two(tmp_path):
+    documents = (HERE / "ratios.yaml").read_text().split("---\n")
+    other = documents[-1].replace("status = 200 AS value", "status = 204 AS value", 1)
+    (tmp_path / "slo.yaml").write_text(other)
+    assert [query.role for query in load([tmp_path / "slo.yaml"]).slos[-1].sli.queries] == ["good", "total"]
+
+
 def test_windows_roll_or_follow_the_calendar():
     slos = added("ratios.yaml")
     assert slos["good_of_total_1"].window == Window(1, "M", "2026-01-01T00:00:00", "Europe/Berlin")
@@ -220,6 +227,13 @@ def test_an_object_that_stands_twice_is_refused_with_the_place_of_the_first(tmp_
         load([tmp_path / "slo.yaml"])
 
 
+def test_what_stands_before_a_broken_document_is_looked_at_too(tmp_path):
+    (tmp_path / "slo.yaml").write_text(f"{WHOLE.replace('op: lte', 'op: less')}---\n[")
+    with pytest.raises(DefinitionError) as caught:
+        load([tmp_path / "slo.yaml"])
+    assert [problem.place.line for problem in caught.value.problems] == [16, 19]
+
+
 def test_objects_may_stand_in_another_file(tmp_path):
     objects, _, slo = (HERE / "every_kind.yaml").read_text().rpartition("---\n")
     (tmp_path / "slo.yaml").write_text(slo)
@@ -266,7 +280,7 @@ def test_aliases_cannot_grow_without_bounds(tmp_path):
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
     (tmp_path / "slo.yaml").write_text("\n".join(lines))
-    with pytest.raises(DefinitionError, match="its aliases come to too much"):
+    with pytest.raises(DefinitionError, match="comes to more than 50000 values"):
         load([tmp_path / "slo.yaml"])
 
 
