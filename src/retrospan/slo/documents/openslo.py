@@ -118,7 +118,7 @@ class _Compiler:
                 )
         assert indicator.op is not None, "the values of a ratio stand for good or bad events"
         threshold = target if indicator.op == "gte" else 1 - target
-        return self._slo(indicator, indicator.statistic, indicator.op, threshold)
+        return self._slo(fields, indicator, indicator.statistic, indicator.op, threshold)
 
     def _values(self, fields: Fields, indicator: Indicator, target: Fraction) -> SLO | None:
         statistic = self._notes.statistic()
@@ -127,7 +127,7 @@ class _Compiler:
             if most is None:
                 self._problems.error(self._one.node, f"the annotation statistic needs {PREFIX}max beside it")
                 return None
-            return self._slo(indicator, statistic, "lte", most, unit="number")
+            return self._slo(fields, indicator, statistic, "lte", most, unit="number")
         for key in ("op", "value"):
             fields.need(key)
         op, value = fields.choice("op", OPS), fields.number("value")
@@ -142,14 +142,15 @@ class _Compiler:
         if statistic == "mean":
             if unit == "ratio" and not 0 <= value <= 1:
                 self._problems.error(fields.get("value") or fields.node, "the mean of ratios is from 0 to 1")
-            return self._slo(indicator, "mean", OPS[op], value, unit=unit)
+            return self._slo(fields, indicator, "mean", OPS[op], value, unit=unit)
         shown = self._notes.share("show-percentile")
         if shown is not None and shown != target:
             self._problems.warning(self._one.node, "the annotation show-percentile is not the target: left out")
-        return self._slo(indicator, "percentile", OPS[op], value, target, unit)
+        return self._slo(fields, indicator, "percentile", OPS[op], value, target, unit)
 
     def _slo(
         self,
+        fields: Fields,
         indicator: Indicator,
         statistic: Statistic,
         op: Op,
@@ -157,7 +158,7 @@ class _Compiler:
         quantile: Fraction | None = None,
         unit: Unit = "ratio",
     ) -> SLO:
-        place = self._one.place
+        place = fields.node.place
         return SLO(
             self._name,
             "",

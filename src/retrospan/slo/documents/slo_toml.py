@@ -123,7 +123,7 @@ class _Reader:
         place = self._node.key or self._node.place
         return replace(
             slo,
-            description=fields.text("description") or slo.description,
+            description=slo.description if "description" not in fields else fields.text("description") or "",
             window=self._window() or slo.window,
             slices=self._slices() or slo.slices,
             events_needed=fields.count("min_events") or slo.events_needed,

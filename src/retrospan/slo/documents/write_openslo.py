@@ -150,7 +150,9 @@ class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML has no types
 
 
 def _write_text(dumper: _Dumper, said: str) -> Any:
-    style = "|" if "\n" in said else None if _PLAIN.fullmatch(said) else '"'
+    # Unicode has ends of lines of its own, which a block would lose.
+    block = "\n" in said and all(line.isprintable() for line in said.split("\n"))
+    style = "|" if block else None if _PLAIN.fullmatch(said) else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", said, style=style)
 
 

@@ -89,8 +89,8 @@ def _source(slo: SLO, base: SLO) -> Iterator[str]:
 
 def text(said: str) -> str:
     """A TOML string: over several lines where that shows it as it is, else a basic string."""
-    lines = said.split("\n")
-    if len(lines) > 1 and "'''" not in said and not said.endswith("'") and all(line.isprintable() for line in lines):
+    shown = all(line.isprintable() for line in said.replace("\t", " ").split("\n"))
+    if "\n" in said and shown and "'''" not in said and not said.endswith("'"):
         return f"'''\n{said}'''"
     # JSON's escapes are TOML's, but for those of characters beyond 16 bits, which need none, and DEL.
     return json.dumps(said, ensure_ascii=False).replace("\x7f", "\\u007f")
