@@ -28,7 +28,8 @@ INSTRUMENTORS = {
 """Entry point name -> `file:class` of this package."""
 
 
-def _instrumentors() -> list[Any]:
+def instrumentors() -> list[Any]:
+    """Every instrumentor; each is one object, whoever asks."""
     found = []
     for place in INSTRUMENTORS.values():
         module, name = place.split(":")
@@ -40,13 +41,13 @@ def instrument_all(
     tracer_provider: "TracerProvider | None" = None, meter_provider: "MeterProvider | None" = None
 ) -> None:
     """Put every hook in place; spans go to `tracer_provider`, by default the global one. Twice is once."""
-    for instrumentor in _instrumentors():
+    for instrumentor in instrumentors():
         if not instrumentor.is_instrumented_by_opentelemetry:
             instrumentor.instrument(tracer_provider=tracer_provider, meter_provider=meter_provider)
 
 
 def uninstrument_all() -> None:
     """Take every hook off again: the classes have their own functions back."""
-    for instrumentor in _instrumentors():
+    for instrumentor in instrumentors():
         if instrumentor.is_instrumented_by_opentelemetry:
             instrumentor.uninstrument()

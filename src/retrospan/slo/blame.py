@@ -135,4 +135,9 @@ def _worst_traces(bad: Events, order: str, most: int = 3) -> tuple[str, ...]:
 
 def _distinct(traces: list[bytes | str | None]) -> tuple[str, ...]:
     """Ids in hex, each once; a query of a definition file may give them as text."""
-    return tuple(dict.fromkeys(trace.hex() if isinstance(trace, bytes) else str(trace) for trace in traces if trace))
+    return tuple(dict.fromkeys(trace_of(trace) for trace in traces if trace))
+
+
+def trace_of(cell: object) -> str:
+    """A cell of a row as text: an id in hex."""
+    return cell.hex() if isinstance(cell, bytes) else str(cell)

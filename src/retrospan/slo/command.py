@@ -15,8 +15,10 @@ from retrospan.slo.choosing import choice_options
 from retrospan.slo.delivery import deliver, form_of
 from retrospan.slo.disk import Disk
 from retrospan.slo.documents.commands import config_option, export, lint, objectives
+from retrospan.slo.explain import explain
 from retrospan.slo.gate import PREVIOUS, Choice, Terms, judge
 from retrospan.slo.output import FORMATS
+from retrospan.slo.suggest import suggest
 from retrospan.slo.verdicts import Verdict
 from retrospan.slo.windows import EVER
 
@@ -108,3 +110,5 @@ def _there(choice: Choice) -> str:
 
 slo.add_command(lint)
 slo.add_command(export)
+slo.add_command(explain)
+slo.add_command(suggest)

@@ -137,7 +137,7 @@ def judge(
 def judge_record(record: Record, choice: Choice, slos: Sequence[SLO], terms: Terms = TERMS) -> Report:
     """Judge what is chosen of an open record. Raises RecordError when a named run or the baseline is not there."""
     scope = choice.scope(record)
-    own = {} if choice.said else {slo: _own(record, slo, choice.now) for slo in slos if slo.window is not None}
+    own = {} if choice.said else {slo: _own(record, choice, slo) for slo in slos if slo.window is not None}
     if not scope.runs and not own:
         return Report(scope, terms=terms)
     results = {slo: result for slo, result in own.items() if isinstance(result, Result)}
@@ -154,11 +154,17 @@ def judge_record(record: Record, choice: Choice, slos: Sequence[SLO], terms: Ter
     return replace(report, baseline=_baseline(record, report, terms.baseline)) if terms.baseline else report
 
 
-def _own(record: Record, slo: SLO, now: float) -> Scope | Result:
+def scope_for(record: Record, choice: Choice, slo: SLO) -> Scope:
+    """The rows by which one objective is judged. Raises RecordError for an unknown run, or a window of no known time."""
+    if choice.said or slo.window is None:
+        return choice.scope(record)
+    return over(record, promised(slo.window, choice.now))
+
+
+def _own(record: Record, choice: Choice, slo: SLO) -> Scope | Result:
     """The rows of an objective's own window; a result in error when that cannot be known."""
-    assert slo.window is not None, f"{slo.name} has no window"
     try:
-        return over(record, promised(slo.window, now))
+        return scope_for(record, choice, slo)
     except RecordError as error:
         return Result(slo, "error", str(error))
 

@@ -140,19 +140,24 @@ def _worst_hour(measure: Measure, slo: SLO) -> Sample:
 def _percentile(measure: Measure, slo: SLO) -> Sample:
     """The nearest-rank percentile of the known values; of "p_q >= t" the rank counts from above."""
     assert slo.quantile is not None, f"{slo.name} has no quantile"
-    values, sample = _values(measure, slo)
-    value = nearest_rank(values if slo.upper else values[::-1], slo.quantile)
+    known, sample = _values(measure, slo)
+    value = nearest_rank(known if slo.upper else known[::-1], slo.quantile)
     return _valued(sample, math.inf if value is not None and value >= REFUSED else value)
 
 
 def _mean(measure: Measure, slo: SLO) -> Sample:
     """The mean of the known values; of ratios, their sum is the number of good events."""
-    values, sample = _values(measure, slo)
-    total = sum((Fraction(value) * n for value, n in values), Fraction(0))
+    known, sample = _values(measure, slo)
+    total = sum((Fraction(value) * n for value, n in known), Fraction(0))
     if slo.target is None:
         return _valued(sample, _ratio(total, sample.total))
     good = sample.total - total if slo.upper else total
     return Sample(_plain(good), sample.total, sample.unknown, _ratio(total, sample.total), sample.apart, sample.events)
+
+
+def values(measure: Measure, slo: SLO) -> list[tuple[float, Number]]:
+    """The known values in order, each with how often it occurs. Raises RecordError when they cannot be had."""
+    return _values(measure, slo)[0]
 
 
 def _values(measure: Measure, slo: SLO) -> tuple[list[tuple[float, Number]], Sample]:
@@ -165,7 +170,7 @@ def _values(measure: Measure, slo: SLO) -> tuple[list[tuple[float, Number]], Sam
         f"GROUP BY value{also} ORDER BY value",
     )
     known = [row for row in rows if row[0] is not None]
-    values = [(row[0], row[2] if row[1] == 1 else Fraction(row[1]) * row[2]) for row in known]
+    counted = [(row[0], row[2] if row[1] == 1 else Fraction(row[1]) * row[2]) for row in known]
     # A mean of ratios is counted by their sum.
     is_good, threshold = COMPARE[slo.op], float(slo.threshold)
     sample = Sample(
@@ -176,7 +181,7 @@ def _values(measure: Measure, slo: SLO) -> tuple[list[tuple[float, Number]], Sam
         sum(row[3] for row in rows) if slo.sli.apart else None,
         effective_events((row[1], row[2]) for row in known) if events.weighted else None,
     )
-    return values, sample
+    return counted, sample
 
 
 def _slices(measure: Measure, slo: SLO) -> Sample:

@@ -52,9 +52,9 @@ def tell(report: Report, style: Style = PLAIN) -> str:
     head, *lines = table(_HEAD, [_cells(result, report) for result in results]).splitlines()
     told = [head]
     for line, result in zip(lines, results, strict=True):
-        told.append(_coloured(line, result.verdict, style))
+        told.append(coloured(line, result.verdict, style))
         told += [f"  {dimension:8} {said}" for dimension, said in wording.blamed(result)]
-    text = "\n".join([*told, "", _coloured(wording.total(report), report.verdict, style)])
+    text = "\n".join([*told, "", coloured(wording.total(report), report.verdict, style)])
     if style.unicode:
         for plain, sign in _SIGNS.items():
             text = text.replace(f" {plain} ", f" {sign} ")
@@ -75,6 +75,6 @@ def _cells(result: Result, report: Report) -> tuple[str, ...]:
     )
 
 
-def _coloured(line: str, verdict: Verdict, style: Style) -> str:
+def coloured(line: str, verdict: Verdict, style: Style) -> str:
     """The first mention of the verdict in a line, in its colour."""
     return line.replace(verdict, f"\x1b[{_COLOURS[verdict]}m{verdict}\x1b[0m", 1) if style.colour else line
