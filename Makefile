@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: env demo test lint test-debian test-long test-matrix test-matrix-fast bench-hot bench-exporter bench-queries docs lock clean
+.PHONY: env demo test lint test-debian test-long test-matrix test-matrix-fast bench-hot bench-exporter bench-queries bench-slo docs lock clean
 
 env: $(READY)
 
@@ -34,6 +34,9 @@ bench-exporter: $(READY)
 
 bench-queries: $(READY)
 	$(BIN)/python benchmarks/queries.py
+
+bench-slo: $(READY)
+	$(BIN)/python benchmarks/slo.py
 
 docs: $(READY)
 	$(BIN)/python docs/generate.py

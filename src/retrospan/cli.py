@@ -35,13 +35,14 @@ COMMANDS: Final = {
 
 
 class Failure(click.ClickException):
-    """What went wrong, in one line on stderr; never exit code 1, which says that an SLO failed."""
+    """What went wrong, in a line each on stderr; never exit code 1, which says that an SLO failed."""
 
     exit_code = USAGE
 
     def show(self, file: Any = None) -> None:
-        """Print the line."""
-        click.echo(f"retrospan: {self.format_message()}", file=file, err=True)
+        """Print the lines."""
+        for line in self.format_message().splitlines():
+            click.echo(f"retrospan: {line}", file=file, err=True)
 
 
 class LazyGroup(click.Group):
@@ -70,8 +71,9 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except Exception as error:
             from retrospan.record import RecordError
+            from retrospan.slo.documents.places import DefinitionError
 
-            if isinstance(error, RecordError):
+            if isinstance(error, (RecordError, DefinitionError)):
                 raise Failure(str(error)) from error
             raise
 

@@ -132,7 +132,7 @@ def configure(
     recorder = begin(exporter, signals=signals, wrap_process=wrap_process)
     if mapper is not None:
         mapping.use(mapper)
-    provider = _provider(tracer_provider, exporter.run.id)
+    provider = provider_for(tracer_provider, exporter.run.id)
     provider.add_span_processor(recorder.processor)
     recorder.watch(provider, instrument=instrument, meter_provider=meter_provider)
     return recorder
@@ -235,7 +235,11 @@ def resource_attributes(run_id: str) -> dict[str, str]:
     return {semconv.RETROSPAN_RUN_ID: run_id}
 
 
-def _provider(given: "TracerProvider | None", run_id: str) -> Any:
+def provider_for(given: "TracerProvider | None", run_id: str) -> Any:
+    """A provider that takes span processors: the given one, the global one, or one that is made and set as such.
+
+    Raises TypeError when the program's takes none.
+    """
     from opentelemetry import trace
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider

@@ -17,6 +17,7 @@ from retrospan.runs import Run, find
 from retrospan.slo.definitions import DEFAULTS
 from retrospan.slo.measure import Measure, Sample
 from retrospan.slo.verdicts import missing
+from retrospan.slo.windows import Scope
 from retrospan_exporters import held
 from retrospan_exporters.tables import EVENT_TABLES, RUN_SUMMARY
 
@@ -43,15 +44,15 @@ def summary_columns(record: Record, measure: Measure, run: Run) -> Columns:
         "run_id": run.run_id,
         "started_at": run.started_at,
         "finished_at": run.finished_at,
-        "artifacts_total": artifacts.total,
-        "artifacts_success": artifacts.good,
+        "artifacts_total": int(artifacts.total),
+        "artifacts_success": int(artifacts.good),
         "yield_pct": None if values["yield"] is None else _percent(artifacts),
         "ttfp_p50_ms": values["ttfp_p50"],
         "ttfp_p95_ms": values["ttfp_p95"],
         "cache_hit_pct": None if values["cache_hit"] is None else _percent(gets),
         "rate_delay_p95_ms": values["rate_delay_p95"],
         "http_429_ratio": values["http_429"],
-        "breaker_open_events": None if openings.value is None else openings.total - openings.good,
+        "breaker_open_events": None if openings.value is None else int(openings.total - openings.good),
         "dedupe_saved_mb": record.rows(_DEDUPE)[0][0],
         "corruption_count": values["corruption"],
         "dropped_rows": run.dropped_rows,
@@ -93,7 +94,7 @@ def _summary(record: Record, run_id: str) -> Columns:
     run = find(record, run_id)
     if run is None:
         raise RecordError(f"{record.name}: the record holds no run yet")
-    columns = summary_columns(record, Measure(record, run), run)
+    columns = summary_columns(record, Measure(record, Scope.of(run)), run)
     if columns["finished_at"] is None:
         moments = (record.rows(f"SELECT MAX(ts) FROM {table.name}")[0][0] for table in EVENT_TABLES)
         columns["finished_at"] = max((moment for moment in moments if moment is not None), default=run.started_at)
@@ -128,4 +129,4 @@ def _finite(value: float | None) -> float | None:
 
 
 def _percent(sample: Sample) -> float:
-    return 100 * sample.good / sample.total
+    return float(100 * sample.good / sample.total)

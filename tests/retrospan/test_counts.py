@@ -10,6 +10,7 @@ from retrospan.record import Record
 from retrospan.runs import Run
 from retrospan.slo.definitions import DEFAULTS
 from retrospan.slo.measure import Measure
+from retrospan.slo.windows import Scope
 from retrospan_exporters import tables
 
 from .records import RUN, START, Making
@@ -70,7 +71,7 @@ def measured(record):
     for table, found in record.items():
         for row in found:
             making.add(table, **row)
-    measure = Measure(Record(connection, "memory"), Run(RUN, "unknown"))
+    measure = Measure(Record(connection, "memory"), Scope.of(Run(RUN, "unknown")))
     samples = {name: measure.sample(slo) for name, slo in DEFAULTS.items()}
     return {name: (sample.good, sample.total, sample.unknown, sample.value) for name, sample in samples.items()}
 
