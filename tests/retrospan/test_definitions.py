@@ -1,15 +1,22 @@
 """`slo.toml`: what it says of the default objectives, what it adds, and where it is wrong."""
 
+import re
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
 from retrospan.slo.definitions import DEFAULTS, TimeSlices, Window
-from retrospan.slo.documents.load import load
-from retrospan.slo.documents.places import LARGEST, DefinitionError
+from retrospan.slo.documents.load import compiled, load
+from retrospan.slo.documents.openslo_objects import ANNOTATIONS
+from retrospan.slo.documents.places import LARGEST, DefinitionError, Problems
+from retrospan.slo.documents.slo_toml import INDICATORS, KEYS
+from retrospan.slo.documents.trial import try_queries
 from retrospan.slo.documents.write_toml import as_toml
+from retrospan.slo.user_sql import FUNCTIONS, IDS
 
+ROOT = Path(__file__).parents[2]
 SQL = "SELECT ts AS timestamp, elapsed_ms AS value, host FROM http_events"
 
 
@@ -245,3 +252,17 @@ def test_a_file_that_cannot_be_read_is_told_with_its_name(tmp_path):
 def test_what_is_switched_off_is_so_in_what_is_written(read):
     slos = read("[slo.corruption]\nenabled = false\n")
     assert read(as_toml(slos.values())).keys() == slos.keys()
+
+
+def test_the_files_in_the_docs_are_right_and_the_docs_name_all_that_can_be_said(tmp_path):
+    page = (ROOT / "docs" / "slo.md").read_text(encoding="utf-8")
+    for text in (page, (ROOT / "README.md").read_text(encoding="utf-8")):
+        (shown,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+        (tmp_path / "slo.toml").write_text(shown, encoding="utf-8")
+        problems = Problems()
+        try_queries(compiled([tmp_path / "slo.toml"], problems), problems)
+        assert problems.found == []
+    chapter = page.partition("## Definition files")[2]
+    assert {word for word in (*KEYS, *ANNOTATIONS, *INDICATORS, *IDS) if f"`{word}`" not in chapter} == set()
+    (functions,) = re.findall(r"```\n(abs.*?)```", chapter, re.DOTALL)
+    assert set(functions.split()) == FUNCTIONS
