@@ -200,6 +200,15 @@ def test_a_missing_record_is_2_in_one_line(path):
     assert "no such file" in in_one_line(retrospan("slo", "explain", "yield", "--db", path))
 
 
+def test_a_query_of_ones_own_may_give_traces_and_its_own_dimensions(bad, tmp_path):
+    slos = tmp_path / "slo.toml"
+    sql = "SELECT ts AS timestamp, status AS value, trace_id, host AS server FROM http_events"
+    slos.write_text(f'[slo.low]\nsql = "{sql}"\np = 0.5\nmax = "100ms"\n')
+    told = explain(bad, "low", "--config", slos)
+    assert f"429 ms  slow    {trace(0).hex()}" in told
+    assert "server  good" in told
+
+
 # -- pictures
 
 
@@ -213,6 +222,10 @@ def test_a_histogram_tells_every_value_once_and_fits_a_terminal(counts, threshol
     assert sum(float(number) for number in told) == pytest.approx(sum(counts.values()), rel=1e-4)
     assert sum("asked" in line for line in lines) == 1
     assert max(map(len, lines)) <= 100
+
+
+def test_a_single_value_is_one_bin_beside_the_threshold():
+    assert [line.split("|")[-1].split()[-1] for line in histogram([(20.0, 7)], 8.0, "")] == ["0", "8", "7"]
 
 
 @given(st.floats(1e9, 2e9), st.floats(0, 1e9))

@@ -77,7 +77,9 @@ def _edges(low: float, high: float) -> list[float]:
     if low > 0 and high / low > 100:
         factor = (high / low) ** (1 / _BINS)
         return [*(_rounded(low * factor**n) for n in range(1, _BINS)), high]
-    width = (high - low) / _BINS or 1.0
+    if low == high:
+        return [high]
+    width = (high - low) / _BINS
     return [*(_rounded(low + width * n) for n in range(1, _BINS)), high]
 
 
