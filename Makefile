@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: env demo test lint test-debian test-long test-matrix test-matrix-fast bench-hot docs lock clean
+.PHONY: env demo test lint test-debian test-long test-matrix test-matrix-fast bench-hot bench-exporter bench-queries bench-slo docs lock clean
 
 env: $(READY)
 
@@ -28,6 +28,15 @@ test-matrix-fast: $(READY)
 
 bench-hot: $(READY)
 	$(BIN)/python benchmarks/hot_path.py
+
+bench-exporter: $(READY)
+	$(BIN)/python benchmarks/exporter.py
+
+bench-queries: $(READY)
+	$(BIN)/python benchmarks/queries.py
+
+bench-slo: $(READY)
+	$(BIN)/python benchmarks/slo.py
 
 docs: $(READY)
 	$(BIN)/python docs/generate.py

@@ -2,11 +2,11 @@
 
     lifecycle.survive_forks(exporter)       # before_fork, after_fork_in_parent, after_fork_in_child
     lifecycle.watch(processor)              # flush, end
-    lifecycle.handle_signals()              # SIGTERM and SIGHUP, where the default stands
+    lifecycle.handle_signals()              # SIGTERM, SIGHUP and SIGINT, where the system's default stands
     lifecycle.wrap_exits()                  # os._exit, exec, signal.signal, the wakeup fd
 
 `watch` takes part in the normal end (atexit) alone. Wrapped is the least that the other ends need, each reason beside it;
-whoever starts the recorder decides whether it is. All ends together have one second.
+whoever starts the recorder decides whether it is. All ends together wait one second for a record that is stuck.
 """
 
 import atexit
@@ -20,6 +20,8 @@ from logging import getLogger
 from typing import Any, Final, Protocol
 
 EXIT_SECONDS: Final = 1.0
+# For a recorder whose turn comes when others have taken that second.
+_LEAST_SECONDS: Final = 0.1
 _logger = getLogger("retrospan")
 
 
@@ -90,7 +92,7 @@ def flush() -> None:
 
 
 def end() -> None:
-    """Write what has ended, and end the run if it is this process's; all calls together take a second at most."""
+    """Write what has ended, and end the run if it is this process's; all calls together wait a second for a stuck record."""
     drain_waits(final=True)
     _all(lambda recorder, seconds: recorder.end(seconds))
 
@@ -100,7 +102,7 @@ def _all(act: Callable[[Recorder, float], bool]) -> None:
     if _deadline is None:
         _deadline = time.monotonic() + EXIT_SECONDS
     for recorder in recorders():
-        seconds = max(0.0, _deadline - time.monotonic())
+        seconds = max(_LEAST_SECONDS, _deadline - time.monotonic())
         _guarded(lambda recorder=recorder, seconds=seconds: act(recorder, seconds))  # type: ignore[misc]
 
 
@@ -163,13 +165,14 @@ def _each_forking(what: str) -> None:
 
 # -- signals ----------------------------------------------------------------------------------------------------------
 
-_ENDING: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+# SIGINT only where a program has it end the process at once: Python's own way runs the exit handlers.
+_ENDING: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name))
 _signal, _getsignal, _set_wakeup_fd = signal.signal, signal.getsignal, signal.set_wakeup_fd
 _seen = False
 
 
 def handle_signals() -> None:
-    """Flush on SIGTERM and SIGHUP, then die of them as before; only where the default stands."""
+    """Flush on SIGTERM, SIGHUP and SIGINT, then die of them as before; only where the system's default stands."""
     for number in _ENDING:
         if _getsignal(number) is signal.SIG_DFL:
             try:

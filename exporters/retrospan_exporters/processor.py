@@ -5,8 +5,8 @@
 
 A span that ends is appended to a queue: no lock, no I/O, no thread woken but one that sleeps. A thread of the processor's
 own hands it to the exporter at most a flush interval later (RETROSPAN_FLUSH_INTERVAL_MS), and sleeps without a timeout when
-there is nothing to do. The queue has a bound: spans that find it full are counted in `dropped`. What a process does at its
-end is in `lifecycle`.
+there is nothing to do. The queue has a bound: spans that find it full, the newest, are counted in `dropped`. What a process
+does at its end is in `lifecycle`.
 """
 
 import os
@@ -27,18 +27,23 @@ from .run import Run
 FLUSH_INTERVAL: Final = "RETROSPAN_FLUSH_INTERVAL_MS"
 _FLUSH_SECONDS: Final = 0.05
 _MOST_QUEUED: Final = 65_536
-_BATCH: Final = 4096
+# Spans that one export takes: more, and their rows no longer stay in the processor's cache until they are written.
+BATCH: Final = 512
 _RETRY_SECONDS: Final = 1.0
 _SAMPLED: Final = 1
+# Less than the ten seconds after which container runtimes kill.
+_LONGEST_END: Final = 8.0
 
 _logger = getLogger("retrospan")
 
 
 class RowExporter(Protocol):
-    """What the processor asks of an exporter: one that keeps rows that could not be written."""
+    """What the processor asks of an exporter: one that keeps rows that could not be written, and is told in `unqueued` of the
+    spans that never came to it."""
 
     run: Run
     has_own_processor: bool
+    unqueued: int
 
     @property
     def waiting(self) -> int: ...
@@ -75,6 +80,7 @@ class RecorderSpanProcessor(SpanProcessor):
         self._is_busy = False  # ... and under way
         self._has_worker = False
         self._is_closing = False
+        self._batches = 0  # ... that were written
         # The worker sleeps at the first lock without a timeout, and at the second for the flush interval, unless hurried.
         self._go, self._hurry = allocate_lock(), allocate_lock()
         self._go.acquire()
@@ -126,6 +132,7 @@ class RecorderSpanProcessor(SpanProcessor):
         self._is_busy = True
         self._is_armed = False  # before the look at the queue: whoever appends after it arms again
         asked = self._asked
+        self._exporter.unqueued = self.dropped
         try:
             self._export(len(self._queue))
             if self._exporter.waiting:
@@ -141,8 +148,9 @@ class RecorderSpanProcessor(SpanProcessor):
     def _export(self, count: int) -> None:
         queue = self._queue
         while count > 0:
-            size = min(count, _BATCH)
-            self._exporter.export([queue.popleft() for _ in range(size)])
+            size = min(count, BATCH)
+            if self._exporter.export([queue.popleft() for _ in range(size)]) is SpanExportResult.SUCCESS:
+                self._batches += 1
             count -= size
 
     def _close(self) -> None:
@@ -182,9 +190,20 @@ class RecorderSpanProcessor(SpanProcessor):
         return not self._exporter.waiting
 
     def end(self, timeout: float) -> bool:
-        """`flush`, close the file, and `on_close` if the run ends with this process."""
+        """`flush`, close the file, and `on_close` if the run ends with this process.
+
+        `timeout` is for a record that is stuck: while batches keep being written the end waits for them, though not for ever.
+        """
         self._is_closing = True
-        return self.flush(timeout)
+        start, batches = time.monotonic(), -1
+        is_written = False
+        while not is_written and batches != self._batches and time.monotonic() - start < _LONGEST_END:
+            batches = self._batches
+            is_written = self.flush(timeout)
+        left = len(self._queue) + self._exporter.waiting
+        if not is_written and left:
+            _logger.error("The process ends, and %d spans or rows that could not be written in time are lost.", left)
+        return is_written
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """`flush`, with the limiter waits that no request has taken."""

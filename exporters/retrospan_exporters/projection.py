@@ -13,9 +13,7 @@ row as Python has it.
 """
 
 import logging
-import re
-from collections.abc import Callable, Iterable, Mapping
-from math import isfinite
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -24,21 +22,19 @@ from opentelemetry.trace import SpanKind, StatusCode
 from retrospan_instrumentation import semconv as sc
 from retrospan_instrumentation.urls import host_of, url_hash
 
-from . import tables
+from . import shapes, tables
+from .shapes import Insert, Octets, Row
 from .tables import Column, Table
+from .values import GREATEST, LATEST, LONGEST, boolean, class_name, integer, real, text
 
-Row = tuple[Any, ...]
 Rows = dict[str, list[Row]]
+Batches = dict[Insert, list[Row]]
+_Ids = tuple[bytearray, bytearray, bytearray, int]
 
 _logger = logging.getLogger("retrospan")
 
-_LONGEST: Final = 256
 _LONGEST_OF: Final = {"final_path": 4096, "artifact_id": 1024, "work_id": 1024}
-_GREATEST: Final = 2**63 - 1
-_LATEST: Final = 1e15  # seconds that a real may hold: beyond, it is nonsense
 _MISSING: Final = {"text": "''", "integer": "-1", "real": "-1.0", "bool": "-1", "blob": "x''"}
-_CLASS_NAME: Final = re.compile(r"[\w.<>]{1,256}", re.ASCII)
-_STATUS: Final = re.compile(r"\d{3}")
 _NOBODYS: Final[tuple[Table | None, str | None]] = (None, None)
 
 # What a table's rows are named by, and the attribute without which a span of that name is somebody else's.
@@ -53,33 +49,14 @@ _NAMED: Final[dict[str, tuple[Table, str | None]]] = {
 }
 
 
-def text(value: object, longest: int = _LONGEST) -> str:
-    """A value as bounded text that can be encoded; "" when it is none."""
-    if not isinstance(value, (str, int, float)):
-        return ""
-    return str(value)[:longest].encode(errors="replace").decode()
-
-
-def integer(value: object) -> int:
-    """A value as a whole number that SQLite can hold; -1 when it is none."""
-    return int(value) if isinstance(value, int) and 0 <= value <= _GREATEST else -1
-
-
-def real(value: object) -> float:
-    """A value as a finite number; -1.0 when it is none."""
-    return float(value) if isinstance(value, (int, float)) and isfinite(value) and 0 <= value < _LATEST else -1.0
-
-
-def boolean(value: object) -> int:
-    """1, 0, or -1 when it is neither."""
-    return int(value) if isinstance(value, int) and value in (0, 1) else -1
-
-
 def insert(table: Table) -> str:
     """The INSERT for rows of a projection: what was missing becomes NULL."""
     columns = table.inserted()
     values = ", ".join("?" if column.required else f"nullif(?, {_MISSING[column.kind]})" for column in columns)
     return f"INSERT INTO {table.name} ({', '.join(column.name for column in columns)}) VALUES ({values})"
+
+
+INSERTS: Final = {table.name: Insert(table.name, insert(table)) for table in tables.EVENT_TABLES}
 
 
 def plain(row: Row) -> Row:
@@ -97,55 +74,99 @@ class Projection:
         self.unreadable = 0
 
     def rows(self, spans: Iterable[ReadableSpan], process_id: int) -> Rows:
-        """Rows of these spans, by table. A span that cannot be read is counted in `unreadable`, and the others go on."""
+        """Rows of these spans, by table, for `insert`. A span that cannot be read is counted in `unreadable`, and the others
+        go on."""
         rows: Rows = {table.name: [] for table in tables.EVENT_TABLES}
         for span in spans:
             try:
-                self._add(rows, span, process_id)
+                for name, row in self._with_care(span, process_id):
+                    rows[name].append(row)
             except Exception as error:
-                self.unreadable += 1
-                if self.unreadable == 1:
-                    _logger.error("A span could not be read (%s) and is not recorded.", type(error).__name__)
+                self._cannot_read(error)
         return rows
 
-    def _add(self, rows: Rows, span: ReadableSpan, process_id: int) -> None:
+    def batches(self, spans: Iterable[ReadableSpan], process_id: int) -> Batches:
+        """The same rows, by the statement that takes them: the fast way into SQLite. Each begins with the run's id.
+
+        Within a table, rows of one statement keep their order.
+        """
+        made: Batches = {}
+        traces: Octets = {}
+        parents: Octets = {}
+        run_id, known = self.run_id, shapes.known.get
+        for span in spans:
+            try:
+                try:
+                    attributes = span._attributes._dict  # type: ignore[union-attr]
+                    names = tuple(attributes)
+                    shape = known(names) or shapes.learn(names)
+                    row = shape.make(span, attributes.values(), run_id, process_id, traces, parents)
+                    has_events = span._events._dq  # type: ignore[attr-defined]
+                except (AttributeError, TypeError, IndexError):  # of another SDK, or not as it should be
+                    row = None
+                if row is None:
+                    for name, row in self._with_care(span, process_id):
+                        made.setdefault(INSERTS[name], []).append(row)
+                    continue
+                statement = shape.insert
+                if statement in made:
+                    made[statement].append(row)
+                else:
+                    made[statement] = [row]
+                if has_events:
+                    made.setdefault(INSERTS["rate_events"], []).extend(self._grants(span, (*_ids(span), process_id)))
+            except Exception as error:
+                self._cannot_read(error)
+        return made
+
+    def _cannot_read(self, error: Exception) -> None:
+        self.unreadable += 1
+        if self.unreadable == 1:
+            _logger.error("A span could not be read (%s) and is not recorded.", type(error).__name__)
+
+    def _with_care(self, span: ReadableSpan, process_id: int) -> Iterator[tuple[str, Row]]:
+        """(table, row) of a span, each value looked at."""
         name = span.name
         table, needed = _NAMED.get(name, _NOBODYS)
         is_client = span.kind is SpanKind.CLIENT
         if table is None and not is_client:
             return
         attributes = _dict_of(span)
+        ids = (*_ids(span), process_id)
         if is_client and (sc.HTTP_REQUEST_METHOD in attributes or sc.OLD_HTTP_METHOD in attributes):
-            self._add_request(rows, span, attributes, process_id)
+            yield "http_events", self._request(span, attributes, ids)
+            if _has_events(span):
+                for row in self._grants(span, ids):
+                    yield "rate_events", row
         elif table is not None and (needed is None or needed in attributes):
-            row = _ROW[table.name](
-                attributes.get,
-                self.run_id,
-                _seconds(span.end_time),
-                (*_ids(span), process_id),
-                host=attributes.get(sc.SERVER_ADDRESS, ""),
-                elapsed_ms=_milliseconds(span),
-                action=name.rpartition(".")[2],
+            yield (
+                table.name,
+                _ROW[table.name](
+                    attributes.get,
+                    self.run_id,
+                    _seconds(span.end_time),
+                    ids,
+                    host=attributes.get(sc.SERVER_ADDRESS, ""),
+                    elapsed_ms=_milliseconds(span),
+                    action=name.rpartition(".")[2],
+                ),
             )
-            rows[table.name].append(row)
 
-    def _add_request(self, rows: Rows, span: ReadableSpan, attributes: Mapping[str, Any], process_id: int) -> None:
+    def _request(self, span: ReadableSpan, attributes: Mapping[str, Any], ids: _Ids) -> Row:
         get = attributes.get
         hashed, host, error = get(sc.URL_HASH), get(sc.SERVER_ADDRESS, ""), get(sc.ERROR_TYPE, "")
         if hashed is None:
             hashed, host, error = _of_a_stranger(span, attributes)
-        if error:
-            error = _class_name(error)
-        ids = (*_ids(span), process_id)
-        row = _http(get, self.run_id, _seconds(span.end_time), ids, host, _milliseconds(span), error, hashed)
-        rows["http_events"].append(row)
-        if _has_events(span):
-            for event in span.events:
-                if event.name == sc.RATE_LIMITER_ACQUIRE:
-                    told = dict(event.attributes or {})
-                    host = told.get(sc.SERVER_ADDRESS, "")
-                    row = _rate(told.get, self.run_id, _seconds(event.timestamp), ids, host, action="acquire")
-                    rows["rate_events"].append(row)
+        at = _seconds(span.end_time)
+        return _http(get, self.run_id, at, ids, host, _milliseconds(span), class_name(error), hashed)
+
+    def _grants(self, span: ReadableSpan, ids: _Ids) -> Iterator[Row]:
+        """The permits that a limiter granted at once, told by events of the request's span."""
+        for event in span.events:
+            if event.name == sc.RATE_LIMITER_ACQUIRE:
+                told = dict(event.attributes or {})
+                host = told.get(sc.SERVER_ADDRESS, "")
+                yield _rate(told.get, self.run_id, _seconds(event.timestamp), ids, host, action="acquire")
 
 
 def _seconds(nanoseconds: int | None) -> float:
@@ -210,13 +231,6 @@ def _foreign_host(attributes: Mapping[str, Any], url: str | None) -> str:
     return (host_of(url) if url is not None else None) or ""
 
 
-def _class_name(error: object) -> str:
-    """An error's class without its module; a mere status code is none, and free text never gets through."""
-    if not isinstance(error, str) or _STATUS.fullmatch(error):
-        return ""
-    return error.rpartition(".")[2] if _CLASS_NAME.fullmatch(error) else "_OTHER"
-
-
 # -- the declaration as code -----------------------------------------------------------------------------------------
 
 _MakeRow = Callable[..., Row]
@@ -251,11 +265,11 @@ def _source(table: Table) -> str:
     doubtful = read + [column for column in columns if column.source[0] in _DOUBTFUL]
     kinds = {kind: [c.name for c in doubtful if c.kind == kind] for kind in _CAREFUL}
     integers = kinds["integer"]
-    checks = [f'len(texts := "".join(({", ".join(kinds["text"])},))) <= {_LONGEST}', "texts.isascii()"]
+    checks = [f'len(texts := "".join(({", ".join(kinds["text"])},))) <= {LONGEST}', "texts.isascii()"]
     if integers:
         checks.append(" is ".join(f"type({name})" for name in integers) + " is int")
-        checks += [f"-2 < {name} <= {_GREATEST}" for name in integers]
-    checks += [f"type({name}) is float and -1.0 <= {name} < {_LATEST}" for name in kinds["real"]]
+        checks += [f"-2 < {name} <= {GREATEST}" for name in integers]
+    checks += [f"type({name}) is float and -1.0 <= {name} < {LATEST}" for name in kinds["real"]]
     return "\n".join(
         (
             f"def {table.name}({_PARAMETERS}):",

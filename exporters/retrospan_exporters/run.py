@@ -12,7 +12,7 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from logging import getLogger
 from pathlib import PurePath
 from socket import gethostname
@@ -59,6 +59,17 @@ def program_name(command: Sequence[str]) -> str:
     return name
 
 
+def entered_layers() -> set[str]:
+    """The layers whose hooks were called in this process."""
+    hooks = sys.modules.get("retrospan_instrumentation.hooks")
+    return set() if hooks is None else hooks.layers & set(sc.LAYERS)
+
+
+def as_list(layers: Set[str]) -> str | None:
+    """Layers as `run_info` has them; None when there are none."""
+    return ",".join(layer for layer in sc.LAYERS if layer in layers) or None
+
+
 class Run:
     """One run, in one record."""
 
@@ -82,15 +93,7 @@ class Run:
         """Enter the run in a record, in the caller's transaction. An id that is complete there goes on as ID.2, once."""
         if not self._begun:
             self._go_on_as(_unfinished(connection, self.id))
-        row = {
-            "run_id": self.id,
-            "started_at": self.started_at,
-            "owner_process_id": os.getpid(),
-            "command": self.command,
-            "host_name": gethostname(),
-            "schema_version": SCHEMA_VERSION,
-            "sampler": self.sampler,
-        }
+        row = self.row()
         connection.execute(
             f"INSERT OR IGNORE INTO {RUN_INFO.name} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
             tuple(row.values()),
@@ -101,10 +104,26 @@ class Run:
         # By the row, not by who inserted it: a program that replaced itself by exec is the same process.
         self._owner = os.getpid() if owner == (os.getpid(), row["host_name"]) else None
 
+    def claim(self) -> None:
+        """Have the run end with this process, as far as anybody can tell: where rows are kept in no record, nobody can."""
+        self._owner = os.getpid()
+
+    def row(self) -> dict[str, str | int | float | None]:
+        """The columns of `run_info` as this process knows them, but for the layers."""
+        return {
+            "run_id": self.id,
+            "started_at": self.started_at,
+            "owner_process_id": os.getpid(),
+            "command": self.command,
+            "host_name": gethostname(),
+            "schema_version": SCHEMA_VERSION,
+            "sampler": self.sampler,
+            "dropped_rows": 0,
+        }
+
     def note(self, connection: sqlite3.Connection) -> None:
         """Enter the layers that have been entered, and a sampler that thins, beside what other processes noted."""
-        hooks = sys.modules.get("retrospan_instrumentation.hooks")
-        entered = set() if hooks is None else hooks.layers & set(sc.LAYERS)
+        entered = entered_layers()
         if not entered and self.sampler is None:
             return
         row = connection.execute(f"SELECT layers, sampler FROM {RUN_INFO.name} WHERE run_id = ?", (self.id,)).fetchone()
@@ -113,10 +132,10 @@ class Run:
         noted = set(filter(None, (row[0] or "").split(",")))
         if entered <= noted and self.sampler in (None, row[1]):
             return
-        layers = ",".join(layer for layer in sc.LAYERS if layer in noted | entered)
+        layers = as_list(noted | entered)
         connection.execute(
             f"UPDATE {RUN_INFO.name} SET layers = ?, sampler = ifnull(?, sampler) WHERE run_id = ?",
-            (layers or None, self.sampler, self.id),
+            (layers, self.sampler, self.id),
         )
 
     def _go_on_as(self, run_id: str) -> None:

@@ -4,8 +4,9 @@
 
 It makes rows of a batch and writes them in one transaction, with the id ranges of its run. Nothing is opened before the first
 batch, or `start`. When the file cannot be written, one line says why and what to do; the rows wait, up to a bound, and are
-written when it heals; what finds no room is counted in `dropped`. When to export is the processor's business; another one
-than ours works, too, but cannot give its promises.
+written when it heals; what finds no room, the newest, is counted in `dropped` and in the run's row of `run_info`. A damaged
+record is kept aside. When to export is the processor's business; another one than ours works, too, but cannot give its
+promises.
 """
 
 import os
@@ -21,10 +22,12 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from . import lifecycle
-from .database import PATIENCE_SECONDS, Database, Refused, advice, is_busy
-from .projection import Projection, Rows, insert
+from .database import PATIENCE_SECONDS, Database, Refused, advice, is_busy, is_damage
+from .projection import INSERTS, Batches, Projection
+from .retention import Bound
 from .run import Run
-from .tables import EVENT_TABLES, RUN_RANGES
+from .sampling import Sampling
+from .tables import EVENT_TABLES, RATE_EVENTS, RUN_INFO, RUN_RANGES
 
 DB: Final = "RETROSPAN_DB"
 DEFAULT_DB: Final = "telemetry.sqlite"
@@ -33,11 +36,13 @@ _FIRST_RETRY: Final = 0.25
 _LAST_RETRY: Final = 5.0
 _FORK_PATIENCE: Final = 0.5
 _START_PATIENCE: Final = 0.5
-_INSERT: Final = {table.name: insert(table) for table in EVENT_TABLES}
 _RANGE: Final = (
     f"INSERT INTO {RUN_RANGES.name} (run_id, table_name, first_id, last_id) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (run_id, table_name) DO UPDATE SET last_id = max(last_id, excluded.last_id)"
 )
+_DROPPED: Final = f"UPDATE {RUN_INFO.name} SET dropped_rows = ifnull(dropped_rows, 0) + ? WHERE run_id = ?"
+# A disk that damages one file after the other is not to be filled with them.
+_MOST_ASIDE: Final = 3
 
 _logger = getLogger("retrospan")
 
@@ -51,18 +56,23 @@ class SQLiteSpanExporter(SpanExporter):
     def __init__(self, path: str | os.PathLike[str] | None = None, run_id: str | None = None) -> None:
         """The record at `path`, else RETROSPAN_DB, else telemetry.sqlite; of run `run_id`, else RETROSPAN_RUN_ID, else new."""
         self.run = Run(run_id)
-        self.written = dict.fromkeys(_INSERT, 0)
+        self.written = _no_rows()
         self.has_own_processor = False
         self._database = Database(path or os.environ.get(DB) or DEFAULT_DB)
         self._projection = Projection(self.run.id)
+        self._sampling = Sampling.of_environment()
         self._begun = 0
         self._afresh()
         lifecycle.survive_forks(self)
 
     def _afresh(self) -> None:
         self._lock: LockType = allocate_lock()
+        self._bound = Bound(self._database)
         self._dropped = self._projection.unreadable = 0
-        self._waiting: Rows = {name: [] for name in _INSERT}
+        self.unqueued = 0  # spans that found the processor's queue full
+        self._noted = 0  # of all that was dropped: what the record tells
+        self._put_aside = 0
+        self._waiting: Batches = {}
         self._trouble: str | None = None
         self._retry_seconds, self._retry_at = _FIRST_RETRY, 0.0
         self._told_of_processor = False
@@ -98,7 +108,7 @@ class SQLiteSpanExporter(SpanExporter):
             )
         with self._lock:
             is_well = self._trouble is None
-            self._keep(self._projection.rows(spans, os.getpid()))
+            self._keep(self._sampling.thin(self._projection.batches(spans, os.getpid()), INSERTS[RATE_EVENTS.name]))
             if is_well or time.monotonic() >= self._retry_at:
                 is_well = self._write()
         return SpanExportResult.SUCCESS if is_well else SpanExportResult.FAILURE
@@ -136,26 +146,33 @@ class SQLiteSpanExporter(SpanExporter):
     def after_fork_in_child(self) -> None:
         """What waits is the parent's to write."""
         self._database.forget()
-        self.written = dict.fromkeys(_INSERT, 0)
+        self.written = _no_rows()
         self._afresh()
 
-    def _keep(self, rows: Rows) -> None:
+    def _keep(self, made: Batches) -> None:
         """While there is trouble, the bound is kept by letting the newest go: what led to the trouble stays."""
-        for name, made in rows.items():
-            kept = made if self._trouble is None else made[: max(0, _MOST_WAITING - self.waiting)]
-            self._waiting[name] += kept
-            self._dropped += len(made) - len(kept)
+        if not self._waiting and self._trouble is None:
+            self._waiting = made
+            return
+        for insert, rows in made.items():
+            kept = rows if self._trouble is None else rows[: max(0, _MOST_WAITING - self.waiting)]
+            self._waiting.setdefault(insert, []).extend(kept)
+            self._dropped += len(rows) - len(kept)
 
     def _write(self, patience: float = PATIENCE_SECONDS) -> bool:
         suppressed = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
         try:
             with self._database.transaction(patience) as connection:
                 self._begin(connection)
-                for name, rows in self._waiting.items():
-                    if rows:
-                        self._insert(connection, name, rows)
+                self._insert(connection)
                 self.run.note(connection)
+                dropped = self.dropped + self.unqueued
+                if dropped > self._noted:
+                    connection.execute(_DROPPED, (dropped - self._noted, self.run.id))
+                self._bound.look(connection)
         except Exception as error:
+            if is_damage(error) and self._begin_afresh(patience):
+                return self._write(patience)
             if not _lies_in_the_file(error):
                 return self._give_up(error)
             if patience < PATIENCE_SECONDS and is_busy(error):
@@ -163,10 +180,11 @@ class SQLiteSpanExporter(SpanExporter):
             return self._fail(error)
         finally:
             detach(suppressed)
-        self._begun = self._database.openings
-        for name, rows in self._waiting.items():
-            self.written[name] += len(rows)
-            rows.clear()
+        self._begun, self._noted = self._database.openings, dropped
+        self._bound.keep(self._lock)
+        for insert, rows in self._waiting.items():
+            self.written[insert.table] += len(rows)
+        self._waiting = {}
         if self._trouble is not None:
             _logger.warning("%s is written again; %d rows had to be dropped.", self.path, self.dropped)
         self._trouble, self._retry_seconds = None, _FIRST_RETRY
@@ -182,10 +200,34 @@ class SQLiteSpanExporter(SpanExporter):
             for rows in self._waiting.values():
                 rows[:] = [(self.run.id, *row[1:]) for row in rows]
 
-    def _insert(self, connection: sqlite3.Connection, name: str, rows: list[tuple[object, ...]]) -> None:
-        connection.executemany(_INSERT[name], rows)
-        (last,) = connection.execute("SELECT last_insert_rowid()").fetchone()
-        connection.execute(_RANGE, (self.run.id, name, last - len(rows) + 1, last))
+    def _begin_afresh(self, patience: float) -> bool:
+        """Put a damaged record aside; whether a fresh one can be begun at its place."""
+        if self._put_aside >= _MOST_ASIDE:
+            return False
+        try:
+            aside = self._database.put_aside(patience)
+        except OSError:
+            return False
+        if aside is None:
+            return False
+        self._put_aside += 1
+        _logger.error(
+            "%s is damaged: it is kept as %s, and a fresh one is begun. `sqlite3 FILE .recover` shows what can be saved.",
+            self.path,
+            aside,
+        )
+        return True
+
+    def _insert(self, connection: sqlite3.Connection) -> None:
+        ids: dict[str, list[int]] = {}
+        for insert, rows in self._waiting.items():
+            if not rows:
+                continue
+            connection.executemany(insert.text, rows)
+            (last,) = connection.execute("SELECT last_insert_rowid()").fetchone()
+            ids.setdefault(insert.table, []).extend((last - len(rows) + 1, last))
+        for name, of_table in ids.items():
+            connection.execute(_RANGE, (self.run.id, name, min(of_table), max(of_table)))
 
     def _fail(self, error: Exception) -> bool:
         """Keep the rows and try again later; say so once a trouble."""
@@ -201,15 +243,19 @@ class SQLiteSpanExporter(SpanExporter):
         """These rows will never be taken: let go of them, so that later ones are."""
         _logger.error("%s does not take %d rows (%s); they are dropped.", self.path, self.waiting, type(error).__name__)
         self._dropped += self.waiting
-        for rows in self._waiting.values():
-            rows.clear()
+        self._waiting = {}
         return False
 
     def _release(self, patience: float) -> None:
+        self._bound.rest()
         try:
             self._database.release(patience)
         except (sqlite3.Error, OSError) as error:
             self._fail(error)
+
+
+def _no_rows() -> dict[str, int]:
+    return dict.fromkeys((table.name for table in EVENT_TABLES), 0)
 
 
 def _lies_in_the_file(error: Exception) -> bool:

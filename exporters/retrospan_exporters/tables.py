@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from retrospan_instrumentation import semconv as sc
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 # SQLite shows whose file it is: "RSPN".
 APPLICATION_ID: Final = 0x5253504E
 
@@ -300,6 +300,7 @@ RUN_INFO: Final = Table(
         Column("schema_version", "integer", "Version of these tables"),
         Column("sampler", "text", "Sampler of the spans, when it is not one that keeps all"),
         Column("layers", "text", f"Layers entered, comma-separated: {', '.join(sc.LAYERS)}"),
+        Column("dropped_rows", "integer", "Rows that its processes had to drop, as far as they could tell it here"),
     ),
 )
 
@@ -345,3 +346,13 @@ def ddl() -> str:
     """The whole schema as SQL that SQLite runs: every table, no index, and the schema's version."""
     tables = "".join(f"-- {table.meaning}\n{table.ddl()};\n\n" for table in TABLES)
     return f"{tables}PRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {SCHEMA_VERSION};\n"
+
+
+def fill_ranges() -> tuple[str, ...]:
+    """The SQL that makes `run_ranges` say where the rows are that are there: one statement an event table."""
+    return tuple(
+        f"INSERT INTO {RUN_RANGES.name} (run_id, table_name, first_id, last_id)"
+        f" SELECT run_id, '{table.name}', min(id), max(id) FROM {table.name} WHERE typeof(run_id) = 'text' GROUP BY run_id"
+        " ON CONFLICT (run_id, table_name) DO UPDATE SET first_id = excluded.first_id, last_id = excluded.last_id"
+        for table in EVENT_TABLES
+    )

@@ -28,7 +28,8 @@ INSTRUMENTORS = {
 """Entry point name -> `file:class` of this package."""
 
 
-def _instrumentors() -> list[Any]:
+def instrumentors() -> list[Any]:
+    """Every instrumentor; each is one object, whoever asks."""
     found = []
     for place in INSTRUMENTORS.values():
         module, name = place.split(":")
@@ -44,13 +45,13 @@ def instrument_all(
     emit, metrics = (import_module(f"{__name__}.{name}") for name in ("emit", "metrics"))
     emit.use(tracer_provider)
     metrics.use(meter_provider)
-    for instrumentor in _instrumentors():
+    for instrumentor in instrumentors():
         if not instrumentor.is_instrumented_by_opentelemetry:
             instrumentor.instrument(tracer_provider=tracer_provider, meter_provider=meter_provider)
 
 
 def uninstrument_all() -> None:
     """Take every hook off again: the classes have their own functions back."""
-    for instrumentor in _instrumentors():
+    for instrumentor in instrumentors():
         if instrumentor.is_instrumented_by_opentelemetry:
             instrumentor.uninstrument()

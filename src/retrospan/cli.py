@@ -27,18 +27,22 @@ COMMANDS: Final = {
     "slo": Entry("retrospan.slo.command:slo", "Judge a run by its SLOs."),
     "runs": Entry("retrospan.commands:runs", "List the runs of a record, the latest first."),
     "summarize": Entry("retrospan.commands:summarize", "Write the summary of a run that was killed before it could."),
+    "import": Entry("retrospan.files:import_", "Make a record of the lines that the exporter `jsonl` wrote."),
+    "merge": Entry("retrospan.files:merge", "Make one record of several."),
+    "optimize": Entry("retrospan.commands:optimize", "Give a finished record an index for looking traces up."),
     "ddl": Entry("retrospan.commands:ddl", "Print the schema of a record."),
 }
 
 
 class Failure(click.ClickException):
-    """What went wrong, in one line on stderr; never exit code 1, which says that an SLO failed."""
+    """What went wrong, in a line each on stderr; never exit code 1, which says that an SLO failed."""
 
     exit_code = USAGE
 
     def show(self, file: Any = None) -> None:
-        """Print the line."""
-        click.echo(f"retrospan: {self.format_message()}", file=file, err=True)
+        """Print the lines."""
+        for line in self.format_message().splitlines():
+            click.echo(f"retrospan: {line}", file=file, err=True)
 
 
 class LazyGroup(click.Group):
@@ -67,8 +71,9 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except Exception as error:
             from retrospan.record import RecordError
+            from retrospan.slo.documents.places import DefinitionError
 
-            if isinstance(error, RecordError):
+            if isinstance(error, (RecordError, DefinitionError)):
                 raise Failure(str(error)) from error
             raise
 

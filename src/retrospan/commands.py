@@ -1,4 +1,4 @@
-"""The commands about a record itself: `retrospan runs`, `retrospan summarize`, `retrospan ddl`."""
+"""The commands about a record itself: `retrospan runs`, `summarize`, `optimize` and `ddl`."""
 
 import json
 import time
@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from retrospan import runs as listing
+from retrospan.optimizing import optimize as optimize_record
 from retrospan.options import db_option
 from retrospan.record import RecordError, read
 from retrospan.summary import summarize as summarize_run
@@ -57,6 +58,20 @@ def summarize(db: Path, run_id: str) -> None:
         )
     inserted = summarize_run(db, run.run_id)
     click.echo(f"run {printable(run.run_id)}: {'summary written' if inserted else 'had its summary already'}")
+
+
+@click.command()
+@db_option
+@click.option("--drop", is_flag=True, help="Take the index away again.")
+@click.option("--force", is_flag=True, help="Even while a run is live, whose writing it slows down.")
+def optimize(db: Path, drop: bool, force: bool) -> None:
+    """Give a finished record an index for looking traces up.
+
+    Says what it costs, in bytes of the record and in seconds.
+    """
+    cost = optimize_record(db, drop=drop, force=force)
+    change = "given back" if drop else "taken by the index"
+    click.echo(f"{db}: {abs(cost.bytes):,} bytes {change}, in {cost.seconds:.2f} s")
 
 
 @click.command()

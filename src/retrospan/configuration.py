@@ -29,19 +29,26 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
+    from retrospan_exporters.jsonl import JSONLSpanExporter
+
 MAPPER: Final = "RETROSPAN_MAPPER"
 _logger: Final = logging.getLogger("retrospan")
 _recorders: Final[dict[str, "Recorder"]] = {}
+_lines: Final[list["JSONLSpanExporter"]] = []
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What this process has recorded: rows written by table, rows and spans dropped, spans that wait in the queue."""
+    """What this process has recorded: rows written by table, rows and spans dropped, spans that wait in the queue, rows
+    that wait for a record that cannot be written, and when the queue was last written, in seconds since 1970 (None: not yet).
+    """
 
     run_id: str
     written: Mapping[str, int]
     dropped: int
     queued: int
+    waiting: int
+    last_flush: float | None
 
 
 class Recorder:
@@ -67,8 +74,12 @@ class Recorder:
 
     def stats(self) -> Stats:
         """What has been recorded so far."""
-        dropped, queued = (0, 0) if self.processor is None else (self.processor.dropped, self.processor.queued)
-        return Stats(self.run_id, dict(self._exporter.written), self._exporter.dropped + dropped, queued)
+        exporter, processor = self._exporter, self.processor
+        written = dict(exporter.written)
+        if processor is None:
+            return Stats(self.run_id, written, exporter.dropped, 0, exporter.waiting, None)
+        dropped = exporter.dropped + processor.dropped
+        return Stats(self.run_id, written, dropped, processor.queued, exporter.waiting, processor.last_flush)
 
     def watch(self, provider: Any, *, instrument: bool = False, meter_provider: "MeterProvider | None" = None) -> None:
         """Take note of the provider whose spans are recorded, and have the hooks make theirs by it."""
@@ -121,7 +132,7 @@ def configure(
     recorder = begin(exporter, signals=signals, wrap_process=wrap_process)
     if mapper is not None:
         mapping.use(mapper)
-    provider = _provider(tracer_provider, exporter.run.id)
+    provider = provider_for(tracer_provider, exporter.run.id)
     provider.add_span_processor(recorder.processor)
     recorder.watch(provider, instrument=instrument, meter_provider=meter_provider)
     return recorder
@@ -143,12 +154,11 @@ def begin(exporter: SQLiteSpanExporter, *, signals: bool = True, wrap_process: b
         from retrospan.summary import summarize
 
         try:
-            summarize(exporter.path, exporter.run.id, exporter.dropped + processor.dropped, time.time())
+            summarize(exporter.path, exporter.run.id, finished_at=time.time())
         except RecordError:
             # What stands in the way was told when rows could not be written.
             _logger.warning("Run %s has no summary; `retrospan summarize` writes it.", exporter.run.id)
 
-    mapping.use(_mapper_of_environment())
     processor = RecorderSpanProcessor(exporter, on_close=sum_up)
     # The run shows from its start on. A new one waits for no disk; an id that was given may be complete already in this
     # record, and go on under another one: that is settled before any span or child process bears it.
@@ -156,16 +166,40 @@ def begin(exporter: SQLiteSpanExporter, *, signals: bool = True, wrap_process: b
         start_new_thread(exporter.start, ())
     else:
         exporter.start()
-    # Child processes take part in this run, in this record, whatever folder they run in.
-    os.environ[RUN_ID] = exporter.run.id
-    if not os.environ.get(DB) or os.path.abspath(os.environ[DB]) == exporter.path:  # noqa: PTH100  # links are kept
-        os.environ[DB] = exporter.path
+    _settle(DB, exporter.path, exporter.run.id, signals=signals, wrap_process=wrap_process)
+    recorder = _recorders[exporter.path] = Recorder(processor, exporter)
+    return recorder
+
+
+def begin_lines(
+    exporter: "JSONLSpanExporter", *, signals: bool = True, wrap_process: bool = True
+) -> RecorderSpanProcessor:
+    """Begin to write lines: the processor for an exporter of lines, which is yet to be given to a provider."""
+    from retrospan_exporters.jsonl import JSONL
+
+    processor = RecorderSpanProcessor(exporter, on_close=exporter.finish)
+    _settle(JSONL, exporter.path, exporter.run.id, signals=signals, wrap_process=wrap_process)
+    _lines.append(exporter)
+    return processor
+
+
+def watch_lines(provider: Any) -> None:
+    """Take note of the provider whose spans are written as lines."""
+    for exporter in _lines:
+        exporter.run.sampler = _thinning_sampler(provider)
+
+
+def _settle(variable: str, path: str, run_id: str, *, signals: bool, wrap_process: bool) -> None:
+    """What holds for the whole process: names for what is seen, and how it ends; and for the processes that it starts."""
+    mapping.use(_mapper_of_environment())
+    # They take part in this run, in this file, whatever folder they run in.
+    os.environ[RUN_ID] = run_id
+    if not os.environ.get(variable) or os.path.abspath(os.environ[variable]) == path:  # noqa: PTH100  # links are kept
+        os.environ[variable] = path
     if signals:
         lifecycle.handle_signals()
     if wrap_process:
         lifecycle.wrap_exits()
-    recorder = _recorders[exporter.path] = Recorder(processor, exporter)
-    return recorder
 
 
 def _mapper_of_environment() -> mapping.Mapper | None:
@@ -201,7 +235,11 @@ def resource_attributes(run_id: str) -> dict[str, str]:
     return {semconv.RETROSPAN_RUN_ID: run_id}
 
 
-def _provider(given: "TracerProvider | None", run_id: str) -> Any:
+def provider_for(given: "TracerProvider | None", run_id: str) -> Any:
+    """A provider that takes span processors: the given one, the global one, or one that is made and set as such.
+
+    Raises TypeError when the program's takes none.
+    """
     from opentelemetry import trace
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider

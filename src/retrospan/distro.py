@@ -19,11 +19,13 @@ from opentelemetry.instrumentation.environment_variables import (
 from opentelemetry.sdk._configuration import _OTelSDKConfigurator
 from opentelemetry.sdk.environment_variables import OTEL_CONFIG_FILE
 
+from retrospan_exporters.run import RUN_ID
 from retrospan_exporters.sqlite import DB
 from retrospan_instrumentation.hooks import is_disabled
 
 NAME: Final = "retrospan"
 EXPORTER: Final = "sqlite"
+LINES: Final = "jsonl"
 _OURS: Final = "retrospan_instrumentation."
 # They import httpx and httpx2 at the start, and would make no span beside ours: left out while ours are on.
 _OFFICIAL_HTTPX: Final = "opentelemetry.instrumentation.httpx:"
@@ -41,12 +43,12 @@ class RetrospanDistro(BaseDistro):  # type: ignore[misc]  # its package is not t
         if os.environ.setdefault(OTEL_PYTHON_CONFIGURATOR, NAME) == NAME:
             logging.getLogger(_LOADER).addFilter(_is_news)
         if is_disabled():
-            others = [name for name in _names(os.environ.get(OTEL_TRACES_EXPORTER)) if name != EXPORTER]
+            others = [name for name in _names(os.environ.get(OTEL_TRACES_EXPORTER)) if name not in (EXPORTER, LINES)]
             os.environ[OTEL_TRACES_EXPORTER] = ",".join(others) or "none"
             return
         asked = os.environ.get(OTEL_TRACES_EXPORTER)
-        os.environ[OTEL_TRACES_EXPORTER] = _exporters(asked, has_db=DB in os.environ)
-        if asked is not None and EXPORTER not in _names(os.environ[OTEL_TRACES_EXPORTER]):
+        os.environ[OTEL_TRACES_EXPORTER] = _exporters(asked, has_db=bool(os.environ.get(DB)))
+        if asked is not None and not {EXPORTER, LINES} & set(_names(os.environ[OTEL_TRACES_EXPORTER])):
             sys.stderr.write(
                 f"retrospan: {OTEL_TRACES_EXPORTER}={asked}, so no record is written: add {EXPORTER} to it, or set {DB}\n"
             )
@@ -72,8 +74,9 @@ class RetrospanConfigurator(_OTelSDKConfigurator):
         if is_disabled():
             super()._configure(**kwargs)  # type: ignore[no-untyped-call]
             return
-        if EXPORTER in _names(os.environ.get(OTEL_TRACES_EXPORTER)):
-            _add_recorder(kwargs)
+        asked = _names(os.environ.get(OTEL_TRACES_EXPORTER))
+        if EXPORTER in asked or LINES in asked:
+            _add_recorders(kwargs, has_record=EXPORTER in asked)
         try:
             super()._configure(**kwargs)  # type: ignore[no-untyped-call]
         except OSError as error:
@@ -104,35 +107,39 @@ def ensure_recording() -> None:
         _watch_provider()
 
 
-def _add_recorder(kwargs: dict[str, Any]) -> None:
-    """Have the SDK put our processor where it would put its own behind our exporter, and the run's id on the resource."""
+def _add_recorders(kwargs: dict[str, Any], *, has_record: bool) -> None:
+    """Have the SDK put our processor where it would put its own behind our exporters, and the run's id on the resource."""
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    from retrospan.configuration import begin, resource_attributes
+    from retrospan.configuration import begin, begin_lines, resource_attributes
+    from retrospan_exporters.jsonl import JSONLSpanExporter
+    from retrospan_exporters.run import Run
     from retrospan_exporters.sqlite import SQLiteSpanExporter
 
-    recorder = begin(SQLiteSpanExporter())
+    recorder = begin(SQLiteSpanExporter()) if has_record else None
+    run_id = Run().id if recorder is None else recorder.run_id
+    # The exporter of lines, which the SDK makes from its name, is of the same run.
+    os.environ[RUN_ID] = run_id
 
     def processor_for(made: Any, *args: Any, **options: Any) -> Any:
         # The SDK makes exporters when the resource is there already; ours had to settle the run's id before.
-        return (
-            recorder.processor if isinstance(made, SQLiteSpanExporter) else BatchSpanProcessor(made, *args, **options)
-        )
+        if recorder is not None and isinstance(made, SQLiteSpanExporter):
+            return recorder.processor
+        return begin_lines(made) if isinstance(made, JSONLSpanExporter) else BatchSpanProcessor(made, *args, **options)
 
     kwargs.setdefault("export_span_processor", processor_for)
-    kwargs["resource_attributes"] = {
-        **(kwargs.get("resource_attributes") or {}),
-        **resource_attributes(recorder.run_id),
-    }
+    kwargs["resource_attributes"] = {**(kwargs.get("resource_attributes") or {}), **resource_attributes(run_id)}
 
 
 def _watch_provider() -> None:
     from opentelemetry import trace
 
-    from retrospan.configuration import recorders
+    from retrospan.configuration import recorders, watch_lines
 
+    provider = trace.get_tracer_provider()
     for recorder in recorders():
-        recorder.watch(trace.get_tracer_provider())
+        recorder.watch(provider)
+    watch_lines(provider)
 
 
 def _names(variable: str | None) -> list[str]:

@@ -1,6 +1,6 @@
 """`retrospan run`: start a program recorded, pass its exit code and signals through, sum the run up, judge it.
 
-    retrospan run --db telemetry.sqlite --slo -- python downloader.py
+    retrospan run --db telemetry.sqlite --slo slo.toml -- python downloader.py
 
 The parent begins the run and ends it, so a program that is killed outright still gets its summary, and whatever processes
 it starts belong to the same run.
@@ -15,13 +15,18 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from retrospan.options import db_option
 from retrospan.record import RecordError
 
+if TYPE_CHECKING:
+    from retrospan.slo.definitions import SLO
+
+_BUILT_IN: Final = ""
+_DEFINITIONS: Final = (".toml", ".yaml", ".yml")
 NOT_FOUND: Final = 127
 NOT_EXECUTABLE: Final = 126
 _FORWARDED: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
@@ -30,10 +35,18 @@ _FORWARDED: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUS
 @click.command(context_settings={"allow_interspersed_args": False})
 @db_option
 @click.option("--run-id", metavar="ID", help="Id of the run; made unless given.")
-@click.option("--slo", is_flag=True, help="Print the verdict when the program has ended, and exit with its code.")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option(
+    "--slo",
+    is_flag=False,
+    flag_value=_BUILT_IN,
+    multiple=True,
+    metavar="[FILE]",
+    help="Print the verdict when the program has ended, and exit with its code. A next word that ends in .toml, .yaml or"
+    " .yml is a file of objectives; may be given again.",
+)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
-def run(context: click.Context, db: Path, run_id: str | None, slo: bool, command: tuple[str, ...]) -> None:
+def run(context: click.Context, db: Path, run_id: str | None, slo: tuple[str, ...], command: tuple[str, ...]) -> None:
     """Run a program and record it.
 
     COMMAND is started as `opentelemetry-instrument` would start it. Signals are passed on to it. Exit code: the program's
@@ -42,18 +55,34 @@ def run(context: click.Context, db: Path, run_id: str | None, slo: bool, command
     """
     from retrospan_instrumentation.hooks import is_disabled
 
+    files, command = _apart(slo, command)
+    if not command:
+        raise click.UsageError("Missing argument 'COMMAND...'.", context)
     if is_disabled():
         context.exit(_run(command, os.environ))
+    slos = _objectives(files) if slo else ()
     ending = _Ending(db, run_id, command)
     code = _run(command, ending.environment())
     try:
         ending.sum_up()
-        context.exit(code or (ending.judge() if slo else 0))
+        context.exit(code or (ending.judge(slos) if slo else 0))
     except RecordError as error:
         if not code:
             raise
         click.echo(f"retrospan: {error}", err=True)
         context.exit(code)
+
+
+def _apart(given: Sequence[str], command: tuple[str, ...]) -> tuple[list[Path], tuple[str, ...]]:
+    """The files that --slo names, and the command: its first word, when --slo took that for its own."""
+    files = [Path(word) for word in given if word.endswith(_DEFINITIONS)]
+    return files, (*(word for word in given if word and not word.endswith(_DEFINITIONS)), *command)
+
+
+def _objectives(files: Sequence[Path]) -> tuple["SLO", ...]:
+    from retrospan.slo.documents.commands import objectives
+
+    return objectives(files)
 
 
 class _Ending:
@@ -87,12 +116,14 @@ class _Ending:
 
         summarize(self._database.path, self._run.id, finished_at=time.time())
 
-    def judge(self) -> int:
-        """Tell the verdict; its exit code."""
+    def judge(self, slos: Sequence["SLO"]) -> int:
+        """Tell the verdict by these objectives; its exit code."""
         from retrospan.slo.gate import judge_run
         from retrospan.slo.output import FORMATS
 
-        report = judge_run(self._database.path, self._run.id)
+        report = judge_run(self._database.path, self._run.id, slos=slos)
+        if report.run is not None and report.run.caveat:
+            click.echo(f"retrospan: {report.run.caveat}", err=True)
         click.echo(FORMATS["text"](report), err=True)
         return report.exit_code
 

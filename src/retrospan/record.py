@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
+from retrospan_exporters import held
 from retrospan_exporters.tables import APPLICATION_ID, EVENT_TABLES, RUN_INFO, RUN_RANGES, SCHEMA_VERSION, TABLES, Table
 
 Result = TypeVar("Result")
@@ -45,7 +46,9 @@ class Record:
         self.name = name
         self._unlocked = unlocked
         self._stamp = _stamp(unlocked)
+        self._held: held.Identity | None = None
         self._uncovered: dict[str, list[tuple[int, int]]] = {}
+        self._kept: list[str] = []
         self.tables = self._tables()
 
     @classmethod
@@ -57,6 +60,16 @@ class Record:
         """
         file = Path(path)
         mode = _mode(file)
+        identity = held.hold(file) if mode == _LOCKED else None
+        try:
+            return cls._opened(file, mode, identity)
+        except BaseException:
+            held.let_go(identity)
+            raise
+
+    @classmethod
+    def _opened(cls, file: Path, mode: str, identity: held.Identity | None) -> Self:
+        """Open the record; `identity` is what its closing lets go of."""
         try:
             # Resolved, since SQLite keeps the log beside the file that a link points to.
             connection = sqlite3.connect(
@@ -70,6 +83,7 @@ class Record:
                 connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
             connection.execute("BEGIN")
             record = cls(connection, str(file), file if mode == _UNLOCKED else None)
+            record._held = identity
             record._check()
         except sqlite3.Error as error:
             connection.close()
@@ -82,6 +96,8 @@ class Record:
     def close(self) -> None:
         """Give the snapshot up."""
         self.connection.close()
+        identity, self._held = self._held, None
+        held.let_go(identity)
 
     def __enter__(self) -> Self:
         return self
@@ -98,20 +114,43 @@ class Record:
         except sqlite3.Error as error:
             raise RecordError(f"{self.name}: cannot be read: {error}") from error
 
+    def columns(self, select: str) -> list[str]:
+        """The names of a SELECT's columns. Raises RecordError as `rows` does."""
+        try:
+            return [name for name, *_ in self.connection.execute(f"{select} LIMIT 0").description]
+        except sqlite3.Error as error:
+            raise RecordError(f"{self.name}: cannot be read: {error}") from error
+
     def exists(self, select: str) -> bool:
         """Whether a SELECT has a row."""
         return bool(self.rows(f"SELECT EXISTS ({select})")[0][0])
 
     def bind(self, run_id: str | None) -> None:
         """Let each event table's name mean the rows of one run (of none: no row), until the next `bind`."""
+        self.bind_where(lambda table: "0" if run_id is None else self.where(table, run_id))
+
+    def bind_where(self, condition: Callable[[str], str]) -> None:
+        """Let each event table's name mean its rows that meet a condition, until the next `bind`.
+
+        `condition` makes the SQL of it from the table's name, and is asked for tables that are there only.
+        """
+        self.release()
         for table in EVENT_TABLES:
-            self.rows(f"DROP VIEW IF EXISTS temp.{table.name}")
-            self.rows(f"CREATE TEMP VIEW {table.name} AS {self._select(table, run_id)}")
+            self.rows(f"CREATE TEMP VIEW {table.name} AS {self._select(table, condition)}")
+
+    def keep(self, select: str) -> str:
+        """The name under which the rows of a SELECT are kept, beside the record, until the next `bind` or `release`."""
+        name = f"kept_{len(self._kept)}"
+        self.rows(f"CREATE TEMP TABLE {name} AS {select}")
+        self._kept.append(name)
+        return name
 
     def release(self) -> None:
-        """Let the tables' names mean the tables again."""
+        """Let the tables' names mean the tables again, and keep nothing."""
         for table in EVENT_TABLES:
             self.rows(f"DROP VIEW IF EXISTS temp.{table.name}")
+        while self._kept:
+            self.rows(f"DROP TABLE temp.{self._kept.pop()}")
 
     def where(self, table: str, run_id: str) -> str:
         """The condition that picks a run's rows of a table: within its range of ids, or anywhere.
@@ -137,6 +176,13 @@ class Record:
                 [] if lowest is None else _gaps(self._ranges("table_name = ?", (table,)), lowest, highest)
             )
         return self._uncovered[table]
+
+    def state(self) -> tuple[int, ...]:
+        """What differs between two states of a record: the greatest id of each event table, and its size in pages."""
+        tables = [table.name for table in EVENT_TABLES if table.name in self.tables]
+        ids = ", ".join(f"(SELECT COALESCE(MAX(id), 0) FROM main.{name})" for name in tables) or "0"
+        pages = [self.rows(f"PRAGMA main.{name}")[0][0] for name in ("page_count", "freelist_count")]
+        return (*self.rows(f"SELECT {ids}")[0], *pages)
 
     def undisturbed(self) -> bool:
         """Whether what was read since the opening is one state of the record; only a lock-free reading can say no."""
@@ -173,15 +219,14 @@ class Record:
         except UnicodeEncodeError:
             return []
 
-    def _select(self, table: Table, run_id: str | None) -> str:
+    def _select(self, table: Table, condition: Callable[[str], str]) -> str:
         present = self.tables.get(table.name, ())
         declared = [name if name in present else f"NULL AS {name}" for name in table.names()]
         added = [_quoted(name) for name in present if name not in table.names()]
         columns = ", ".join(declared + added)
         if not present:
             return f"SELECT {columns} WHERE 0"
-        condition = "0" if run_id is None else self.where(table.name, run_id)
-        return f"SELECT {columns} FROM main.{table.name} WHERE {condition}"
+        return f"SELECT {columns} FROM main.{table.name} WHERE {condition(table.name)}"
 
 
 def read(path: str | os.PathLike[str], work: Callable[[Record], Result]) -> Result:
@@ -221,6 +266,10 @@ _HEAP_INDEX: Final = "mode=ro&vfs=unix-none"
 
 def _mode(file: Path) -> str:
     """How to open a file so that nothing is left behind. Raises RecordError when it is no SQLite database."""
+    if held.is_held(
+        file
+    ):  # no look at the header then: closing the file would drop the locks that this process has on it
+        return _LOCKED
     if _header(file)[_READ_VERSION] != _WAL:
         return _LOCKED
     log, index = (Path(f"{file.resolve()}{suffix}") for suffix in ("-wal", "-shm"))

@@ -31,7 +31,8 @@ class Run:
     """One run. Times are seconds since 1970; what the record does not say is None.
 
     `state` is finished (it has a summary), live or killed (its owner runs, or is gone, on this machine), or unknown (no
-    owner is named, or on another machine). `layers` is None when the record does not say which were entered.
+    owner is named, or on another machine). `layers` is None when the record does not say which were entered. `sampler` names
+    one that did not keep every span.
     """
 
     run_id: str
@@ -43,6 +44,17 @@ class Run:
     owner_process_id: int | None = None
     layers: frozenset[str] | None = None
     dropped_rows: int | None = None
+    sampler: str | None = None
+
+    @property
+    def caveat(self) -> str | None:
+        """Why the numbers of the run are not those of all that happened; None when they are."""
+        if self.sampler is None:
+            return None
+        return (
+            f"run {printable(self.run_id)} holds what the sampler {printable(self.sampler)} let through: counts are too low,"
+            " and shares and percentiles those of a sample"
+        )
 
     @property
     def provisional(self) -> bool:
@@ -65,17 +77,17 @@ def find(record: Record, wanted: str) -> Run | None:
 
     Raises RecordError for an id that is not in the record; the message names what is near.
     """
-    known = runs(record)
     if wanted == LATEST:
-        return known[0] if known else None
-    for run in known:
-        if run.run_id == wanted:
-            return run
+        return next(iter(runs(record)), None)
+    of_wanted = f"WHERE run_id = {literal(wanted)}"
+    info, summary = (_side_rows(record, table, of_wanted).get(wanted) for table in (RUN_INFO, RUN_SUMMARY))
+    if info or summary:
+        return _run(record, wanted, info, summary)
     # A foreign writer's rows may lie inside the ranges of our own runs, where `runs` does not look.
     for table in _event_tables(record):
         if record.exists(f"SELECT 1 FROM main.{table} WHERE run_id = {literal(wanted)}"):
             return _run(record, wanted, None, None)
-    raise RecordError(f"{record.name}: no run {printable(wanted)!r}: {_near(wanted, known)}")
+    raise RecordError(f"{record.name}: no run {printable(wanted)!r}: {_near(wanted, runs(record))}")
 
 
 def _near(wanted: str, known: list[Run]) -> str:
@@ -94,13 +106,14 @@ def _event_tables(record: Record) -> list[str]:
     return [table.name for table in EVENT_TABLES if table.name in record.tables]
 
 
-def _side_rows(record: Record, table: Table) -> dict[str, dict[str, Any]]:
-    """The rows of a side table by run id; none when the record lacks the table."""
+def _side_rows(record: Record, table: Table, condition: str = "") -> dict[str, dict[str, Any]]:
+    """The rows of a side table, all or those of a condition, by run id; none when the record lacks the table."""
     names = record.tables.get(table.name)
     if not names:
         return {}
     rows = (
-        dict(zip(names, row, strict=True)) for row in record.rows(f"SELECT {', '.join(names)} FROM main.{table.name}")
+        dict(zip(names, row, strict=True))
+        for row in record.rows(f"SELECT {', '.join(names)} FROM main.{table.name} {condition}")
     )
     return {row["run_id"]: row for row in rows if isinstance(row["run_id"], str)}
 
@@ -127,8 +140,13 @@ def _run(record: Record, run_id: str, info: dict[str, Any] | None, summary: dict
         known.get("host_name"),
         known.get("owner_process_id"),
         None if info is None else frozenset(filter(None, map(str.strip, (info.get("layers") or "").split(",")))),
-        known.get("dropped_rows"),
+        _greater((info or {}).get("dropped_rows"), (summary or {}).get("dropped_rows")),
+        known.get("sampler"),
     )
+
+
+def _greater(first: int | None, second: int | None) -> int | None:
+    return max((number for number in (first, second) if number is not None), default=None)
 
 
 def _first_moment(record: Record, run_id: str) -> float | None:

@@ -60,10 +60,10 @@ def start(
     )
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+def finish(process: subprocess.Popen[str], seconds: float = DEADLINE) -> tuple[int, str, str]:
     """(exit status, stdout, stderr) of a program that ends by itself."""
     try:
-        out, err = process.communicate(timeout=DEADLINE)
+        out, err = process.communicate(timeout=seconds)
     finally:
         process.kill()
         process.wait(DEADLINE)

@@ -73,10 +73,14 @@ def test_the_handle_flushes_counts_and_ends(record: Path) -> None:
     program = """
 recorder = retrospan.configure(run_id="R")
 assert retrospan.configure() is recorder
+assert recorder.stats().last_flush is None
+before = time.time()
 spans(0)
 assert recorder.flush()
 stats = recorder.stats()
-assert (stats.run_id, stats.written["http_events"], stats.dropped, stats.queued) == ("R", 20, 0, 0)
+assert {table: count for table, count in stats.written.items() if count} == {"http_events": 20}
+assert (stats.run_id, stats.dropped, stats.queued, stats.waiting) == ("R", 0, 0, 0)
+assert before <= stats.last_flush <= time.time()
 recorder.shutdown()
 recorder.shutdown()
 span(99)

@@ -28,11 +28,48 @@ ENDINGS = {
         "signal.signal(signal.SIGTERM, lambda *_: os._exit(9)); os.kill(os.getpid(), signal.SIGTERM); naps()",
         9,
     ),
-    "a handler taken off again": (
-        "before = signal.signal(signal.SIGTERM, print); assert before is signal.SIG_DFL;"
-        "signal.signal(signal.SIGTERM, before); assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL;"
-        "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)",
+    **{
+        f"a handler of {name} taken off again": (
+            f"before = signal.signal(signal.{name}, print); signal.signal(signal.{name}, signal.SIG_DFL)\n"
+            f"assert signal.getsignal(signal.{name}) is signal.SIG_DFL; os.kill(os.getpid(), signal.{name}); time.sleep(60)",
+            -getattr(signal, name),
+        )
+        for name in ("SIGTERM", "SIGHUP", "SIGINT")
+    },
+    **{
+        f"a handler of {name} that exits": (
+            f"signal.signal(signal.{name}, lambda *_: sys.exit(9)); os.kill(os.getpid(), signal.{name}); naps()",
+            9,
+        )
+        for name in ("SIGHUP", "SIGINT")
+    },
+    "a handler that chains to what it finds": (
+        "found = signal.getsignal(signal.SIGTERM)\n"
+        "def chained(number, frame):\n"
+        "    if callable(found): found(number, frame)\n"
+        "    else: signal.signal(number, found); os.kill(os.getpid(), number)\n"
+        "signal.signal(signal.SIGTERM, chained); os.kill(os.getpid(), signal.SIGTERM); naps()",
         SIGTERM,
+    ),
+    "a signal that the program ignores": (
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN); os.kill(os.getpid(), signal.SIGTERM); sys.exit(4)",
+        4,
+    ),
+    "SIGINT under asyncio.run": (
+        "import asyncio\n"
+        "async def main():\n"
+        "    os.kill(os.getpid(), signal.SIGINT); await asyncio.sleep(60)\n"
+        "asyncio.run(main())",
+        SIGINT,
+    ),
+    "a loop's handler that ends the program": (
+        "import asyncio\n"
+        "async def main():\n"
+        "    over = asyncio.Event()\n"
+        "    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM); await over.wait(); sys.exit(6)\n"
+        "asyncio.run(main())",
+        6,
     ),
     "a handler of asyncio's, and its loop closed": (
         "import asyncio\n"
@@ -87,10 +124,37 @@ CHILDREN = {
         )
         for method in ("fork", "spawn", "forkserver")
     },
-    "a process pool": (
-        "from concurrent.futures import ProcessPoolExecutor\n"
+    "fork while the writer is busy": (
+        "import sqlite3\n"
+        "assert trace.get_tracer_provider().force_flush(); late = threading.Event()\n"
+        "holder = sqlite3.connect(os.environ['RETROSPAN_DB'], isolation_level=None, check_same_thread=False)\n"
+        "holder.execute('BEGIN IMMEDIATE'); spans(20, 10); time.sleep(0.1)\n"
+        "threading.Timer(0.3, holder.execute, ('ROLLBACK',)).start(); child = os.fork()\n"
+        "if not child: spans(30, 10); os._exit(0)\n"
+        "assert os.waitpid(child, 0)[1] == 0; holder.close()"
+    ),
+    **{
+        f"a process pool, {method}": (
+            "import multiprocessing\n"
+            "from concurrent.futures import ProcessPoolExecutor\n"
+            "if __name__ == '__main__':\n"
+            f"    context = multiprocessing.get_context('{method}')\n"
+            "    with ProcessPoolExecutor(2, mp_context=context) as pool: list(pool.map(span, range(20, 40)))"
+        )
+        for method in ("fork", "spawn", "forkserver")
+    },
+    # Its workers die of SIGTERM when the pool is left, one is replaced before.
+    "a multiprocessing pool": (
+        "import multiprocessing\n"
         "if __name__ == '__main__':\n"
-        "    with ProcessPoolExecutor(2) as pool: list(pool.map(span, range(20, 40)))"
+        "    with multiprocessing.Pool(2, maxtasksperchild=3) as pool: pool.map(span, range(20, 40), chunksize=1)"
+    ),
+    "a process that is terminated": (
+        "import multiprocessing\n"
+        "def work(ended): spans(20); ended.set(); naps()\n"
+        "ended = multiprocessing.get_context('fork').Event()\n"
+        "process = multiprocessing.get_context('fork').Process(target=work, args=(ended,))\n"
+        "process.start(); ended.wait(); process.terminate(); process.join(); assert process.exitcode == -15"
     ),
 }
 
@@ -103,6 +167,40 @@ def test_children_and_late_threads_lose_nothing_and_the_run_is_one(tmp_path: Pat
     assert (status, err) == (0, "")
     assert statuses(record) == list(range(40))
     assert read(record, "SELECT COUNT(*) FROM run_info") == read(record, "SELECT COUNT(*) FROM run_summary") == [(1,)]
+
+
+# Programs that record from code, each with a handler of its own that is there first.
+CONFIGURED = {
+    "a handler set before that exits": ("signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))", "", 9),
+    "a default set before": ("signal.signal(signal.SIGINT, signal.SIG_DFL)", "", SIGINT),
+    "a handler set after that calls ours": (
+        "",
+        "found = signal.signal(signal.SIGTERM, lambda *event: (found(*event), sys.exit(8)))",
+        8,
+    ),
+    "ignored before": (
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+        "threading.Timer(0.1, os._exit, (5,)).start()",
+        5,
+    ),
+}
+
+
+@pytest.mark.parametrize("order", CONFIGURED)
+def test_recording_from_code_leaves_the_programs_handlers_what_they_were(tmp_path: Path, order: str) -> None:
+    record, (before, after, status) = tmp_path / "telemetry.sqlite", CONFIGURED[order]
+    number = "SIGINT" if status == SIGINT else "SIGTERM"
+    program = f"""{SPANS}
+{before}
+import retrospan
+recorder = retrospan.configure(instrument=False)
+{after}
+spans(0)
+if {status == 5}: recorder.flush()
+os.kill(os.getpid(), signal.{number}); naps()
+"""
+    assert finish(start(record, program, launcher=()))[0] == status
+    assert statuses(record) == list(range(20))
 
 
 def test_many_forks_under_load_lose_nothing_double_nothing_and_hang_nowhere(tmp_path: Path) -> None:
@@ -178,15 +276,15 @@ def test_kill_9_leaves_a_sound_record_with_all_that_was_flushed(tmp_path: Path) 
 
 def test_processes_that_write_one_file_lose_nothing_and_show_no_error(tmp_path: Path) -> None:
     record = tmp_path / "telemetry.sqlite"
-    program = f"{SPANS}\nspans(int(sys.argv[1]) * 10_000, 3_000)"
-    processes = [start(record, program, str(number), RETROSPAN_RUN_ID="shared") for number in range(4)]
+    program = f"{SPANS}\nspans(int(sys.argv[1]) * 1_000, 1_000)"
+    processes = [start(record, program, str(number), RETROSPAN_RUN_ID="shared") for number in range(3)]
     for process in processes:
         assert finish(process)[::2] == (0, "")
-    assert statuses(record) == [number * 10_000 + n for number in range(4) for n in range(3_000)]
+    assert statuses(record) == list(range(3_000))
     assert read(record, "SELECT run_id, table_name, first_id, last_id FROM run_ranges") == [
-        ("shared", "http_events", 1, 12_000)
+        ("shared", "http_events", 1, 3_000)
     ]
-    assert len(read(record, "SELECT DISTINCT process_id FROM http_events")) == 4
+    assert len(read(record, "SELECT DISTINCT process_id FROM http_events")) == 3
     assert [path.name for path in tmp_path.glob("*-wal")] == []
 
 

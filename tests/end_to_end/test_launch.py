@@ -94,6 +94,24 @@ def test_with_slo_the_verdict_is_told_and_decides_only_where_the_program_did_not
     assert finish(start(record, f"{bad}\nsys.exit(9)", launcher=launcher))[0] == 9
 
 
+def test_slo_takes_a_file_of_objectives_and_never_the_program_for_one(record: Path, tmp_path: Path) -> None:
+    program = f"{SPANS}\nfor _ in range(100): span(200)"
+    (tmp_path / "slo.toml").write_text('[slo.http_429]\nmax = "50%"\n')
+    for launcher in ((RETROSPAN, "run", "--slo", str(tmp_path / "slo.toml")), (RETROSPAN, "run", "--slo")):
+        status, _, err = finish(start(record, program, launcher=launcher))
+        line = next(line for line in err.splitlines() if line.startswith("http_429"))
+        assert (status, line.split()[1]) == ((0, "pass") if launcher[-1] != "--slo" else (3, "insufficient"))
+
+
+def test_a_broken_file_of_objectives_is_2_before_the_program_starts(record: Path, tmp_path: Path) -> None:
+    (tmp_path / "slo.toml").write_text('[slo.yield]\nmni = "50%"\n')
+    launcher = (RETROSPAN, "run", "--slo", str(tmp_path / "slo.toml"), "--")
+    status, out, err = finish(start(record, "print('started')", launcher=launcher))
+    assert (status, out) == (2, "")
+    assert "slo.toml:2:1: error: slo.yield.mni: unknown key: did you mean min?" in err
+    assert not record.exists()
+
+
 @pytest.mark.parametrize("variables", [{"OTEL_TRACES_EXPORTER": "console"}, {"OTEL_PYTHON_DISTRO": "distro"}])
 def test_it_records_whatever_else_was_chosen(record: Path, variables: dict[str, str]) -> None:
     others = {"OTEL_TRACES_EXPORTER": "console", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}

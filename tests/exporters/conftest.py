@@ -16,7 +16,14 @@ Read = Callable[..., list[tuple[Any, ...]]]
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No settings; what the recorder sets is unset again."""
-    for name in ("RETROSPAN_DB", "RETROSPAN_RUN_ID", "RETROSPAN_FLUSH_INTERVAL_MS"):
+    for name in (
+        "RETROSPAN_DB",
+        "RETROSPAN_RUN_ID",
+        "RETROSPAN_FLUSH_INTERVAL_MS",
+        "RETROSPAN_SAMPLE",
+        "RETROSPAN_JSONL",
+        "RETROSPAN_JSONL_MAX_BYTES",
+    ):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 

@@ -1,6 +1,7 @@
 """Spans as rows, as SQLite gives them back."""
 
 import sqlite3
+from collections.abc import Iterable
 from typing import Any
 
 from retrospan_exporters import tables
@@ -11,12 +12,20 @@ PROCESS = 4711
 
 
 def rows_of(*spans: Any) -> list[tuple[str, dict[str, Any]]]:
-    """(table, row by column) of spans, as SQLite gives them back."""
+    """(table, row by column) of spans, as SQLite gives them back; the same whether they are made fast or with care."""
+    with_care, fast = Projection("RUN").rows(spans, PROCESS), Projection("RUN").batches(spans, PROCESS)
+    found = _stored((insert(TABLES[name]), rows) for name, rows in with_care.items())
+    assert sorted(map(repr, _stored((insert.text, rows) for insert, rows in fast.items()))) == sorted(map(repr, found))
+    return found
+
+
+def _stored(batches: Iterable[tuple[str, list[Any]]]) -> list[tuple[str, dict[str, Any]]]:
     connection = sqlite3.connect(":memory:")
     connection.executescript(tables.ddl())
     found = []
-    for name, rows in Projection("RUN").rows(spans, PROCESS).items():
-        connection.executemany(insert(TABLES[name]), rows)
+    for statement, rows in batches:
+        connection.executemany(statement, rows)
+    for name in TABLES:
         cursor = connection.execute(f"SELECT * FROM {name}")
         columns = [column[0] for column in cursor.description]
         found += [(name, dict(zip(columns, row, strict=True))) for row in cursor]

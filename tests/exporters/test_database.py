@@ -43,6 +43,7 @@ def test_the_record_is_its_users_alone_and_carries_its_stamps(record: Path, read
     assert read("PRAGMA application_id") == [(tables.APPLICATION_ID,)]
     assert read("PRAGMA user_version") == [(tables.SCHEMA_VERSION,)]
     assert read("PRAGMA journal_mode") == [("wal",)]
+    assert read("PRAGMA auto_vacuum") == [(2,)]
 
 
 def test_a_link_to_a_file_that_is_not_there_yet_makes_it_its_users_alone(record: Path) -> None:
@@ -108,6 +109,35 @@ def test_a_legacy_record_gets_the_added_columns_and_keeps_its_rows(record: Path,
         table.name for table in tables.TABLES
     }
     assert read("PRAGMA user_version") == [(tables.SCHEMA_VERSION,)]
+
+
+def test_a_migrated_records_runs_are_found_by_their_ranges(record: Path, read: Read) -> None:
+    with sqlite3.connect(record) as connection:
+        connection.executescript(LEGACY)
+        connection.executemany(
+            "INSERT INTO http_events (run_id, ts) VALUES (?, 5.0)", [("next",), ("old",), ("next",), (None,)]
+        )
+    connection.close()
+    store = Database(record)
+    with store.transaction():
+        pass
+    store.release()
+    assert read("SELECT run_id, table_name, first_id, last_id FROM run_ranges ORDER BY run_id") == [
+        ("next", "http_events", 2, 4),
+        ("old", "http_events", 1, 3),
+    ]
+
+
+def test_a_migration_that_cannot_be_finished_leaves_the_record_as_it_was(record: Path, read: Read) -> None:
+    with sqlite3.connect(record) as connection:
+        # The last table of all cannot be made: its name is a view's already.
+        connection.executescript(f"{LEGACY} CREATE VIEW run_ranges AS SELECT 1 AS run_id;")
+    connection.close()
+    before = read("SELECT name, sql FROM sqlite_master ORDER BY name")
+    with pytest.raises(sqlite3.OperationalError), Database(record).transaction():
+        pass
+    assert read("SELECT name, sql FROM sqlite_master ORDER BY name") == before
+    assert read("PRAGMA user_version") == [(0,)]
 
 
 def test_a_record_that_was_moved_away_is_begun_anew_at_its_place(record: Path, read: Read) -> None:

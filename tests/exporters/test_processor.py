@@ -32,7 +32,7 @@ class Keeping:
         self.calls: list[str] = []
         self.gate = threading.Event()
         self.gate.set()
-        self.waiting = self.dropped = 0
+        self.waiting = self.dropped = self.unqueued = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         assert self.gate.wait(20)
@@ -269,6 +269,34 @@ def test_a_stuck_exporter_holds_an_end_up_for_the_time_it_is_given(
     end("a")
     assert not recorder.end(0.05)
     assert closed == []
+
+
+def test_an_end_waits_for_a_backlog_as_long_as_batches_are_written(
+    recorder: RecorderSpanProcessor, exporter: Keeping, end: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = exporter.export
+
+    def export(spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        time.sleep(0.05)
+        return slow(spans)
+
+    monkeypatch.setattr(processor, "BATCH", 1)
+    monkeypatch.setattr(exporter, "export", export)
+    end(*range(12))
+    assert recorder.end(0.4)
+    assert exporter.names == [str(number) for number in range(12)]
+
+
+def test_what_a_stuck_record_costs_is_told_when_the_process_ends(
+    recorder: RecorderSpanProcessor, exporter: Keeping, end: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    exporter.gate.clear()
+    end("first")
+    wait_until(lambda: recorder.queued == 0)
+    end("a", "b")
+    exporter.waiting = 3
+    assert not recorder.end(0.05)
+    assert "5 spans or rows that could not be written in time are lost" in caplog.text
 
 
 def test_when_no_thread_can_be_started_the_flush_does_the_work(

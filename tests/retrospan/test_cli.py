@@ -86,6 +86,13 @@ def test_an_unknown_run_is_2_in_one_line_that_says_what_is_near(path):
     assert beside(path) == [path.name]
 
 
+@pytest.mark.parametrize("option", [["--db", "x"], ["--run", "latest"], ["--baseline", "previous"]])
+def test_an_option_before_a_subcommand_is_wrong_usage_not_ignored(option):
+    finished = retrospan("slo", *option, "suggest")
+    assert finished.returncode == 2
+    assert f"{option[0]} belongs after suggest" in finished.stderr
+
+
 def test_wrong_usage_is_2():
     assert retrospan("slo", "--format", "yaml").returncode == 2
     assert retrospan("slow").returncode == 2
@@ -111,7 +118,7 @@ def test_a_failed_objective_is_1_and_names_its_offender(path):
         record.add("http_events", *[{}] * 50, status=429, wire=1, host="\x1b[31mslow.example")
     finished = retrospan("slo", "--db", path)
     assert finished.returncode == 1
-    assert "  host ?[31mslow.example: 50 of 50 bad" in finished.stdout
+    assert "  host     ?[31mslow.example: 50 of 50 bad (100 % of the bad)" in finished.stdout
     assert "(provisional: the run has not ended)" in finished.stdout
 
 
@@ -138,7 +145,8 @@ def test_a_value_just_below_its_threshold_does_not_look_as_if_on_it(path):
         sound = {"outcome": "stored", "sha256": "0" * 64, "final_path": "p", "content_length": 1}
         record.add("downloads", *[{"artifact_id": str(n)} for n in range(21_249)], **sound)
     finished = retrospan("slo", "--db", path)
-    assert finished.stdout.splitlines()[1].split()[:4] == ["yield", "fail", "84.996", "%"]
+    (line,) = [line for line in finished.stdout.splitlines() if line.startswith("yield")]
+    assert line.split()[:4] == ["yield", "fail", "84.996", "%"]
 
 
 def not_finite(constant):
@@ -153,12 +161,24 @@ def test_json_has_the_documented_fields_and_nothing_but_json_on_stdout(path):
     finished = retrospan("slo", "--db", path, "--format", "json")
     assert (finished.returncode, finished.stderr) == (1, "")
     report = json.loads(finished.stdout, parse_constant=not_finite)
-    assert list(report) == ["schema_version", "run_id", "provisional", "verdict", "exit_code", "summary", "slos"]
+    assert list(report) == [
+        "schema_version",
+        "run_id",
+        "provisional",
+        "sampler",
+        "judged",
+        "verdict",
+        "exit_code",
+        "summary",
+        "baseline",
+        "slos",
+    ]
     assert list(report["summary"]) == list(tables.RUN_SUMMARY.names())
     assert (report["schema_version"], report["run_id"], report["provisional"]) == (1, RUN, True)
     assert (report["verdict"], report["exit_code"]) == ("fail", 1)
     slos = {slo["name"]: slo for slo in report["slos"]}
     assert list(slos) == list(DEFAULTS)
+    offender = {"bad": 50, "from": START + 60, "to": START + 60, "share_of_bad": 1.0, "trace_ids": []}
     assert slos["rate_delay_p95"] == {
         "name": "rate_delay_p95",
         "verdict": "fail",
@@ -173,10 +193,17 @@ def test_json_has_the_documented_fields_and_nothing_but_json_on_stdout(path):
         "ci": [pytest.approx(0.7460, abs=1e-4), pytest.approx(0.8449, abs=1e-4)],
         "min_events": 73,
         "budget_consumed": 4.0,
+        "budget": {"allowed": 12.5, "bad": 50, "left": -37.5, "burn_rate": 4.0},
+        "effective_events": None,
         "offenders": [
-            {"dimension": "host", "value": "h0.example", "bad": 50, "total": 117, "from": START + 60, "to": START + 60}
+            offender | {"dimension": "host", "value": "h0.example", "total": 117},
+            offender | {"dimension": "minute", "value": "2025-10-09T08:54Z", "total": 50},
         ],
+        "worst": {"from": START + 60, "to": START + 60, "bad": 50},
+        "trace_ids": [],
+        "window": None,
         "definition": {"file": None, "line": None},
+        "change": None,
     }
     assert [slos["breaker_opens"][field] for field in ("ci", "target", "min_events", "value")] == [None, None, 1, 0]
     assert [slos["http_429"][field] for field in ("threshold", "target", "value")] == [0.02, 0.98, 0.0]
@@ -220,6 +247,7 @@ def test_runs_lists_live_killed_and_finished_runs_latest_first(path):
         "owner_process_id": gone.pid,
         "layers": ["cache", "http"],
         "dropped_rows": None,
+        "sampler": None,
     }
 
 

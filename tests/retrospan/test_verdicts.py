@@ -87,11 +87,11 @@ def test_the_interval_is_that_of_the_good_share_and_a_count_has_none():
 
 
 def test_the_budget_consumed_is_bad_events_by_those_allowed():
-    assert judge(DEFAULTS["yield"], sample(70, 100)).budget_consumed == 2.0
-    assert judge(DEFAULTS["http_429"], sample(198, 200, 0.01)).budget_consumed == 0.5
-    assert judge(DEFAULTS["breaker_opens"], sample(1, 4, 3)).budget_consumed == 0.25
+    assert judge(DEFAULTS["yield"], sample(70, 100)).budget.burn_rate == 2.0
+    assert judge(DEFAULTS["http_429"], sample(198, 200, 0.01)).budget.burn_rate == 0.5
+    assert judge(DEFAULTS["breaker_opens"], sample(1, 4, 3)).budget.burn_rate == 0.25
     assert (
-        judge(DEFAULTS["corruption"], sample(5, 5, 0)).budget_consumed is None
+        judge(DEFAULTS["corruption"], sample(5, 5, 0)).budget.burn_rate is None
     )  # nothing is allowed, so no share of it
 
 
@@ -193,6 +193,8 @@ def test_what_fails_names_the_worst_offenders_with_their_time(path, judged):
         ("host", "fair", 3, 203),
         ("role", "landing", 10, 10),
         ("role", "metadata", 3, 203),
+        ("minute", "2025-10-09T08:53Z", 10, 10),
+        ("minute", "2025-10-09T08:54Z", 3, 204),
     ]
     assert (offenders[0].first, offenders[0].last) == (START, START + 9)
 

@@ -3,11 +3,12 @@
     DEFAULTS["yield"].target            # Fraction(17, 20)
     DEFAULTS["yield"].min_events        # 22
 
-An indicator is a text in `sli/`: one SELECT of events (timestamp, value or NULL, run, dimensions). An objective says what
-number is made of the values and where it must lie. How numbers are made stands in `measure`, what follows in `verdicts`.
+An indicator is a text in `sli/`, or the queries of a definition file: SELECTs of events (timestamp, value or NULL,
+dimensions, perhaps a weight). An objective says what number is made of the values and where it must lie. How files are
+read stands in `documents`, how numbers are made in `measure`, what follows in `verdicts`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
@@ -15,43 +16,103 @@ from typing import Final, Literal
 
 from retrospan.slo.statistics import minimum_events
 
-# share: of the events that are good (or bad); percentile: nearest rank; count: of the bad; worst_hour: most bad in 60 min
-Statistic = Literal["share", "percentile", "count", "worst_hour"]
-Op = Literal["gte", "lte"]
+# share: of the events that are good (or bad); percentile: nearest rank; mean: of the values; count: of the bad;
+# worst_hour: most bad in 60 minutes
+Statistic = Literal["share", "percentile", "mean", "count", "worst_hour"]
+Op = Literal["gte", "lte", "gt", "lt"]
+# What the values are: 0 to 1, milliseconds, or plain numbers.
+Unit = Literal["ratio", "ms", "number"]
+# What the rows of a query are: events with their value; or those that are good, bad, or all of them.
+Role = Literal["events", "good", "bad", "total"]
+WindowUnit = Literal["m", "h", "d", "w", "M", "Q", "Y"]
+Policy = Literal["fail", "warn"]
 
+SIGNS: Final[dict[Op, str]] = {"gte": ">=", "lte": "<=", "gt": ">", "lt": "<"}
+QUERY_SECONDS: Final = 10
 _TEXTS: Final = Path(__file__).parent.parent / "sli"
 
 
 @dataclass(frozen=True, slots=True)
-class SLI:
-    """One indicator: the events of `sli/<name>.sql`, and what their absence means.
+class Query:
+    """One SELECT of a definition file, how long it may take, and where it stands. Run by `user_sql` alone."""
 
+    role: Role
+    sql: str
+    seconds: int = QUERY_SECONDS
+    file: str = field(default="", compare=False)
+    line: int = field(default=1, compare=False)
+    column: int = field(default=1, compare=False)
+    path: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SLI:
+    """One indicator: the events of `sli/<name>.sql`, or of a file's `queries`, and what their absence means.
+
+    `queries` are one of role events, or good and total, or bad and total: then the value is 1 for the good (the bad)
+    events, else 0. Their dimensions are only known when they are run. `layer` is None for them.
     `unknown` says what a NULL value stands for. `apart` is a label and the condition of known events to be shown beside.
     `blind` is a condition on the tables under which the events cannot tell, and what to say of it. `seen_is_zero`: no
-    event at all is a count of 0 once the layer was seen.
+    event at all is a count of 0 once the layer was seen. `on_disk`: its events are files, which can be looked at.
     """
 
     name: str
-    layer: str
+    layer: str | None
     dimensions: tuple[str, ...]
     empty: str
     unknown: str = "unknown"
     apart: tuple[str, str] | None = None
     blind: tuple[str, str] | None = None
     seen_is_zero: bool = False
+    on_disk: bool = False
+    queries: tuple[Query, ...] = ()
 
     def text(self) -> str:
-        """The SELECT."""
+        """The SELECT of a built-in indicator."""
         return (_TEXTS / f"{self.name}.sql").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The time that an objective is promised for: the last `count` units, or the calendar's period of that length.
+
+    M, Q and Y are calendar months, quarters and years. `start` (a date and time as ISO 8601 writes it, without offset)
+    is when a calendar's first period began, in `time_zone` (an IANA name); both are None for a rolling window.
+    """
+
+    count: int
+    unit: WindowUnit
+    start: str | None = None
+    time_zone: str | None = None
+
+    @property
+    def rolling(self) -> bool:
+        """Whether the window ends now."""
+        return self.start is None
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSlices:
+    """Judging by slices of time of `seconds` instead of by events; slices without events do not count.
+
+    With a `target` a slice is good when its share of good events is at least that, and the objective's target is the
+    share of good slices (OpenSLO's Timeslices). Without, the objective's target is for the mean of the slices' shares
+    (RatioTimeslices).
+    """
+
+    seconds: int
+    target: Fraction | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SLO:
     """One objective: a statistic of an indicator's values, and the threshold it must keep.
 
-    `threshold` is a fraction of 1 for a share, milliseconds for a percentile, a number for a count; `quantile` is a
-    percentile's q. More unknown events than `max_unknown` of all are no data. `default` marks the built-in ones, which
-    do not apply to a run that never entered the indicator's layer. `file` and `line` say where it is defined.
+    `threshold` is a fraction of 1 for a share and a mean of ratios, milliseconds for a time, else a number. `quantile`
+    is the share of values that must keep a percentile's threshold: q of "p_q <= t"; 1 - q of "p_q >= t", whose rank
+    counts from above. More unknown events than `max_unknown` of all are no data. `events_needed` and `no_data` say
+    otherwise than `min_events` and the command. `default` marks the built-in ones, which do not apply to a run that
+    never entered the indicator's layer. `file`, `line` and `column` say where it is defined, from 1.
     """
 
     name: str
@@ -62,27 +123,43 @@ class SLO:
     threshold: Fraction
     quantile: Fraction | None = None
     max_unknown: Fraction | None = None
+    unit: Unit = "ratio"
+    window: Window | None = None
+    slices: TimeSlices | None = None
+    events_needed: int | None = None
+    no_data: Policy | None = None
     default: bool = False
-    file: str | None = None
-    line: int | None = None
+    file: str | None = field(default=None, compare=False)
+    line: int | None = field(default=None, compare=False)
+    column: int | None = field(default=None, compare=False)
+
+    @property
+    def upper(self) -> bool:
+        """Whether the threshold is the most allowed, rather than the least."""
+        return self.op in ("lte", "lt")
 
     @property
     def target(self) -> Fraction | None:
-        """Least share of good events; None for a count, which allows a number instead."""
-        if self.statistic == "share":
-            return self.threshold if self.op == "gte" else 1 - self.threshold
+        """Least share of good events (of good slices, with `slices`); None for what allows a number instead."""
+        if self.statistic == "share" or (self.statistic == "mean" and self.unit == "ratio"):
+            return 1 - self.threshold if self.upper else self.threshold
         return self.quantile
 
     @property
     def good(self) -> str:
         """SQL condition on `value` under which an event is good."""
-        if self.statistic == "percentile":
-            return f"value <= {float(self.threshold)!r}"
-        return "value >= 1" if self.op == "gte" else "value < 1"
+        if self.statistic == "percentile" or (self.statistic == "mean" and self.unit != "ratio"):
+            return f"value {SIGNS[self.op]} {float(self.threshold)!r}"
+        return "value < 1" if self.upper else "value >= 1"
 
     @property
     def min_events(self) -> int:
-        """Fewest events that can show the target met: see `statistics.minimum_events`; 1 for a count."""
+        """Fewest events (slices, with `slices`) that can show the target met: see `statistics.minimum_events`.
+
+        1 for what has no target, and what the definition says if it does.
+        """
+        if self.events_needed is not None:
+            return self.events_needed
         return 1 if self.target is None else minimum_events(self.target)
 
 
@@ -105,7 +182,7 @@ LAYER_ROWS: Final = MappingProxyType(
 _YIELD: Final = SLI(
     "yield",
     layer="fallback",
-    dimensions=("host", "source"),
+    dimensions=("host", "source", "reason"),
     empty="no artifact was attempted",
     blind=(
         "NOT EXISTS (SELECT 1 FROM downloads) AND EXISTS (SELECT 1 FROM fallback_attempts WHERE outcome = 'success')",
@@ -115,7 +192,7 @@ _YIELD: Final = SLI(
 _TTFP: Final = SLI(
     "ttfp",
     layer="fallback",
-    dimensions=("host", "source"),
+    dimensions=("host", "source", "tier"),
     empty="no artifact succeeded",
     unknown="never succeeded",
 )
@@ -142,7 +219,7 @@ _RATE_DELAY: Final = SLI(
 _BREAKER_OPENS: Final = SLI(
     "breaker_opens",
     layer="breaker",
-    dimensions=("host",),
+    dimensions=("host", "scope"),
     empty="no circuit breaker was seen",
     seen_is_zero=True,
 )
@@ -151,7 +228,11 @@ _CORRUPTION: Final = SLI(
     layer="download",
     dimensions=("host", "source"),
     empty="nothing was stored",
+    on_disk=True,
 )
+
+
+_UNITS: Final[dict[Statistic, Unit]] = {"share": "ratio", "percentile": "ms", "count": "number", "worst_hour": "number"}
 
 
 def _slo(
@@ -167,7 +248,8 @@ def _slo(
 ) -> SLO:
     exact = None if quantile is None else Fraction(quantile)
     unknown = None if max_unknown is None else Fraction(max_unknown)
-    return SLO(name, description, sli, statistic, op, Fraction(threshold), exact, unknown, default=True)
+    unit = _UNITS[statistic]
+    return SLO(name, description, sli, statistic, op, Fraction(threshold), exact, unknown, unit, default=True)
 
 
 DEFAULTS: Final = MappingProxyType(

@@ -14,28 +14,52 @@
 
 import math
 from collections.abc import Iterable, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Final, Literal
 
 from retrospan.record import RecordError
+from retrospan.slo.blame import Blame, Offender, blame
 from retrospan.slo.definitions import SLO
-from retrospan.slo.measure import Measure, Offender, Sample
-from retrospan.slo.statistics import wilson
+from retrospan.slo.measure import COMPARE, Measure, Sample
+from retrospan.slo.statistics import Number, wilson
+from retrospan.slo.windows import Scope
 
 Verdict = Literal["pass", "fail", "no_data", "insufficient", "not_applicable", "error"]
 
 # The verdicts that decide, the strongest first, each with the exit code that it means.
 EXIT_CODES: Final[dict[Verdict, int]] = {"error": 2, "fail": 1, "no_data": 3, "insufficient": 3, "pass": 0}
 REFUSED_REASON: Final = "refused"
+_EXPLAINED: Final[frozenset[Verdict]] = frozenset({"fail", "insufficient"})
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many bad events (slices, with time slices) an objective allows, and how many there are.
+
+    `burn_rate` is 1 when bad events come just as fast as would use up the budget by the end of what is judged.
+    """
+
+    allowed: Number
+    bad: Number
+
+    @property
+    def left(self) -> Number:
+        """What may still be bad, less than 0 when the budget is overdrawn."""
+        return self.allowed - self.bad
+
+    @property
+    def burn_rate(self) -> float | None:
+        """Bad events over those allowed; None when none are."""
+        return float(Fraction(self.bad) / Fraction(self.allowed)) if self.allowed else None
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """The verdict on one objective, and all it stands on. What is not known is None.
 
-    `ci` is Wilson's interval of the share of good events. `budget_consumed` is 1 when just as many events are bad as the
-    objective allows.
+    `ci` is Wilson's interval of the share of good events. `scope` is what was judged, where that is the objective's own
+    window and not the report's.
     """
 
     slo: SLO
@@ -44,8 +68,14 @@ class Result:
     value: float | None = None
     sample: Sample | None = None
     ci: tuple[float, float] | None = None
-    budget_consumed: float | None = None
-    offenders: tuple[Offender, ...] = ()
+    budget: Budget | None = None
+    blame: Blame = field(default_factory=Blame)
+    scope: Scope | None = None
+
+    @property
+    def offenders(self) -> tuple[Offender, ...]:
+        """Who has most of the bad events, of an objective that did not pass."""
+        return self.blame.offenders
 
 
 def evaluate(measure: Measure, slos: Iterable[SLO]) -> list[Result]:
@@ -66,7 +96,7 @@ def _evaluate(measure: Measure, slo: SLO) -> Result:
     if slo.sli.blind is not None and measure.blind(slo.sli):
         return Result(slo, "no_data", slo.sli.blind[1], sample=sample)
     result = judge(slo, sample)
-    return replace(result, offenders=measure.offenders(slo)) if result.verdict == "fail" else result
+    return replace(result, blame=blame(measure, slo)) if result.verdict in _EXPLAINED else result
 
 
 def judge(slo: SLO, sample: Sample) -> Result:
@@ -74,19 +104,40 @@ def judge(slo: SLO, sample: Sample) -> Result:
     if reason := missing(slo, sample):
         return Result(slo, "no_data", reason, sample=sample)
     assert sample.value is not None, "a sample that lacks nothing has a value"
-    target = slo.target
-    # A count has no share of good events to be on the safe side of: one event tells.
-    ci = None if target is None else wilson(sample.good, sample.total)
-    met = sample.value <= slo.threshold if target is None else sample.good >= target * sample.total
+    # What has no target has no share of good events to be on the safe side of: one event tells.
+    ci = _interval(slo, sample)
+    met = _is_met(slo, sample)
     verdict: Verdict = "pass" if met else "fail"
     reason = None
-    if ci is not None and target is not None and sample.total < slo.min_events and (met or ci[1] >= target):
+    events = sample.total if sample.events is None else sample.events
+    # A count has a least number only where its definition says so, and once it is too high no event makes it less.
+    asked = slo.target is not None or slo.events_needed is not None
+    surely_missed = not met and (slo.target is None or (ci is not None and ci[1] < slo.target))
+    if asked and events < slo.min_events and not surely_missed:
         verdict = "insufficient"
-        reason = f"{sample.total} of at least {slo.min_events} events"
+        reason = f"{float(events):.12g} of at least {slo.min_events} {'slices' if slo.slices else 'events'}"
     value = sample.value
     if math.isinf(value):
         reason = REFUSED_REASON
-    return Result(slo, verdict, reason, None if math.isinf(value) else value, sample, ci, _budget_consumed(slo, sample))
+    return Result(slo, verdict, reason, None if math.isinf(value) else value, sample, ci, _budget(slo, sample))
+
+
+def _is_met(slo: SLO, sample: Sample) -> bool:
+    target = slo.target
+    if target is None:
+        assert sample.value is not None, "a sample that lacks nothing has a value"
+        return COMPARE[slo.op](sample.value, slo.threshold)
+    # Of a percentile the threshold is for each event, and the share of good ones need only reach the target.
+    strict = slo.op in ("gt", "lt") and slo.statistic != "percentile"
+    needed = target * Fraction(sample.total)
+    return sample.good > needed if strict else sample.good >= needed
+
+
+def _interval(slo: SLO, sample: Sample) -> tuple[float, float] | None:
+    """Wilson's interval; of a mean of ratios it is on the safe side, since no numbers from 0 to 1 vary more than 0 and 1."""
+    if slo.target is None or not 0 <= sample.good <= sample.total:
+        return None
+    return wilson(sample.good, sample.total, sample.events)
 
 
 def missing(slo: SLO, sample: Sample) -> str | None:
@@ -97,13 +148,14 @@ def missing(slo: SLO, sample: Sample) -> str | None:
     return slo.sli.empty if sample.value is None else None
 
 
-def _budget_consumed(slo: SLO, sample: Sample) -> float | None:
-    target = slo.target
-    allowed = slo.threshold if target is None else (1 - target) * sample.total
-    if not allowed or sample.value is None:
+def _budget(slo: SLO, sample: Sample) -> Budget | None:
+    if slo.target is not None:
+        total = Fraction(sample.total)
+        return Budget((1 - slo.target) * total, total - Fraction(sample.good))
+    # A number is its own budget; a mean of values that are no ratios has none, nor has what must not fall short.
+    if slo.statistic == "mean" or not slo.upper or sample.value is None:
         return None
-    spent = Fraction(sample.value) if target is None else Fraction(sample.total - sample.good)
-    return float(spent / allowed)
+    return Budget(slo.threshold, Fraction(sample.value))
 
 
 def overall(verdicts: Iterable[Verdict]) -> Verdict:
