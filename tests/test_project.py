@@ -42,11 +42,12 @@ def test_the_instrumentation_needs_the_opentelemetry_api_and_never_the_sdk() -> 
     assert ran.stdout.strip() == "[]"
 
 
-def test_every_limit_that_the_docs_admit_has_the_test_that_they_name() -> None:
-    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")))
+@pytest.mark.parametrize(("page", "least"), [("limits.md", 9), ("guarantees.md", 40)])
+def test_every_limit_and_every_promise_of_the_docs_has_the_test_that_they_name(page: str, least: int) -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / page).read_text(encoding="utf-8")))
     written = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     assert {name for name in named if f"def {name}(" not in written} == set()
-    assert len(named) >= 9
+    assert len(named) >= least
 
 
 def test_every_instrumentor_is_found_by_the_launcher_under_its_name() -> None:

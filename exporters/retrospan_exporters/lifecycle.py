@@ -22,6 +22,10 @@ from typing import Any, Final, Protocol
 EXIT_SECONDS: Final = 1.0
 # For a recorder whose turn comes when others have taken that second.
 _LEAST_SECONDS: Final = 0.1
+# "false" leaves the process's signals, or its functions, as they are.
+SIGNALS: Final = "RETROSPAN_SIGNALS"
+WRAP_PROCESS: Final = "RETROSPAN_WRAP_PROCESS"
+_OFF: Final = ("false", "0", "no", "off")
 _logger = getLogger("retrospan")
 
 
@@ -171,8 +175,15 @@ _signal, _getsignal, _set_wakeup_fd = signal.signal, signal.getsignal, signal.se
 _seen = False
 
 
+def is_wanted(variable: str) -> bool:
+    """Whether the environment does not switch it off."""
+    return os.environ.get(variable, "").strip().lower() not in _OFF
+
+
 def handle_signals() -> None:
     """Flush on SIGTERM, SIGHUP and SIGINT, then die of them as before; only where the system's default stands."""
+    if not is_wanted(SIGNALS):
+        return
     for number in _ENDING:
         if _getsignal(number) is signal.SIG_DFL:
             try:
@@ -201,7 +212,7 @@ _wrapped = False
 def wrap_exits() -> None:
     """Wrap what ends a process past atexit and signal handlers; once."""
     global _wrapped
-    if _wrapped:
+    if _wrapped or not is_wanted(WRAP_PROCESS):
         return
     _wrapped = True
     # multiprocessing and every program that forks by hand end their children by os._exit.
@@ -209,6 +220,8 @@ def wrap_exits() -> None:
     # execl and its kin call these two.
     os.execv = _before(flush, os.execv)
     os.execve = _before(flush, os.execve)
+    if not is_wanted(SIGNALS):
+        return
     # asyncio sets the default again when its loop closes: our handler stands in for it.
     signal.signal = _set_signal
     # A program that chains to the handler that it finds must not find ours, which would return to it.

@@ -203,6 +203,32 @@ os.kill(os.getpid(), signal.{number}); naps()
     assert statuses(record) == list(range(20))
 
 
+UNTOUCHED = """
+import _signal, posix
+print(_signal.getsignal(signal.SIGTERM) == 0, signal.signal.__module__ == "signal", signal.getsignal.__module__ == "signal",
+      signal.set_wakeup_fd is _signal.set_wakeup_fd,
+      os._exit is posix._exit, os.execv is posix.execv, os.execve is posix.execve)
+"""
+
+
+@pytest.mark.parametrize(
+    ("variables", "signals", "functions"),
+    [
+        ({}, "False False False False", "False False False"),
+        ({"RETROSPAN_SIGNALS": "false"}, "True True True True", "False False False"),
+        ({"RETROSPAN_WRAP_PROCESS": "false"}, "False True True True", "True True True"),
+        ({"RETROSPAN_SIGNALS": "off", "RETROSPAN_WRAP_PROCESS": "0"}, "True True True True", "True True True"),
+    ],
+)
+def test_what_is_wrapped_can_be_switched_off(
+    tmp_path: Path, variables: dict[str, str], signals: str, functions: str
+) -> None:
+    record = tmp_path / "telemetry.sqlite"
+    status, out, _ = finish(start(record, f"{SPANS}\n{UNTOUCHED}\nspans(0)", **variables))
+    assert (status, out.split()) == (0, [*signals.split(), *functions.split()])
+    assert statuses(record) == list(range(20))
+
+
 def test_many_forks_under_load_lose_nothing_double_nothing_and_hang_nowhere(tmp_path: Path) -> None:
     record = tmp_path / "telemetry.sqlite"
     program = f"""{SPANS}
