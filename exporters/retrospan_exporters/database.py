@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from random import random
 from typing import Final
 
-from . import tables
+from . import held, tables
 
 try:
     import fcntl
@@ -105,8 +105,9 @@ class Database:
         self.path = os.path.abspath(path)  # noqa: PTH100  # resolving links would part the lock file from its neighbours
         self.openings = 0
         self._connection: sqlite3.Connection | None = None
-        self._file: tuple[int, int] | None = None
-        self._log: tuple[int, int] | None = None
+        self._file: held.Identity | None = None
+        self._log: held.Identity | None = None
+        self._held: held.Identity | None = None
         self._lacks_locks = False
 
     @contextmanager
@@ -137,7 +138,7 @@ class Database:
         None when the file is not ours to move: another program's, or one that another process has begun meanwhile.
         """
         with self._alone(patience):
-            if (self._connection is not None and _identity(self.path) != self._file) or not _was_ours(self.path):
+            if (self._connection is not None and held.identity_of(self.path) != self._file) or not _was_ours(self.path):
                 return None
             aside = f"{self.path}.damaged-{time.strftime('%Y%m%dT%H%M%S')}.{time.time_ns() % 10**9:09}"
             # Before the connection is closed: of a file that was moved SQLite leaves the log as it is.
@@ -167,22 +168,34 @@ class Database:
             self._connection = None
 
     def _connected(self, patience: float) -> sqlite3.Connection:
-        if self._connection is not None and _identity(self.path) != self._file:
+        if self._connection is not None and held.identity_of(self.path) != self._file:
             self._close()
             # SQLite leaves the log of a file that was moved, where it would hide what its successor holds.
-            if self._log is not None and _identity(f"{self.path}-wal") == self._log:
+            if self._log is not None and held.identity_of(f"{self.path}-wal") == self._log:
                 os.unlink(f"{self.path}-wal")  # noqa: PTH108
         if self._connection is None:
-            self._connection = _open(self.path, patience)
-            self._file, self._log = _identity(self.path), _identity(f"{self.path}-wal")
+            self._connection = self._opened(patience)
+            self._file, self._log = held.identity_of(self.path), held.identity_of(f"{self.path}-wal")
             self.openings += 1
         self._connection.execute(f"PRAGMA busy_timeout = {int(1000 * patience)}")
         return self._connection
+
+    def _opened(self, patience: float) -> sqlite3.Connection:
+        # Only if it is not there: closing any descriptor of a database drops the locks that this process has on it.
+        if held.identity_of(self.path) is None:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        self._held = held.hold(self.path)
+        try:
+            return _open(self.path, patience)
+        except BaseException:
+            held.let_go(self._held)
+            raise
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+            held.let_go(self._held)
 
     @contextmanager
     def _alone(self, patience: float) -> Iterator[None]:
@@ -222,14 +235,6 @@ def _wait_for(descriptor: int, patience: float) -> bool:
     return True
 
 
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
 def _was_ours(path: str) -> bool:
     """Whether a file that is no sound database has been a record: it has a record's stamp, or the zeros that a crash of the
     system leaves of a file's beginning."""
@@ -242,9 +247,6 @@ def _was_ours(path: str) -> bool:
 
 
 def _open(path: str, patience: float) -> sqlite3.Connection:
-    # Only if it is not there: closing any descriptor of a database drops the locks that this process has on it.
-    if _identity(path) is None:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     _make_log_writable(path)
     connection = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
     try:

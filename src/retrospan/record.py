@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
+from retrospan_exporters import held
 from retrospan_exporters.tables import APPLICATION_ID, EVENT_TABLES, RUN_INFO, RUN_RANGES, SCHEMA_VERSION, TABLES, Table
 
 Result = TypeVar("Result")
@@ -45,6 +46,7 @@ class Record:
         self.name = name
         self._unlocked = unlocked
         self._stamp = _stamp(unlocked)
+        self._held: held.Identity | None = None
         self._uncovered: dict[str, list[tuple[int, int]]] = {}
         self.tables = self._tables()
 
@@ -57,6 +59,16 @@ class Record:
         """
         file = Path(path)
         mode = _mode(file)
+        identity = held.hold(file) if mode == _LOCKED else None
+        try:
+            return cls._opened(file, mode, identity)
+        except BaseException:
+            held.let_go(identity)
+            raise
+
+    @classmethod
+    def _opened(cls, file: Path, mode: str, identity: held.Identity | None) -> Self:
+        """Open the record; `identity` is what its closing lets go of."""
         try:
             # Resolved, since SQLite keeps the log beside the file that a link points to.
             connection = sqlite3.connect(
@@ -70,6 +82,7 @@ class Record:
                 connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
             connection.execute("BEGIN")
             record = cls(connection, str(file), file if mode == _UNLOCKED else None)
+            record._held = identity
             record._check()
         except sqlite3.Error as error:
             connection.close()
@@ -82,6 +95,8 @@ class Record:
     def close(self) -> None:
         """Give the snapshot up."""
         self.connection.close()
+        identity, self._held = self._held, None
+        held.let_go(identity)
 
     def __enter__(self) -> Self:
         return self
@@ -221,6 +236,10 @@ _HEAP_INDEX: Final = "mode=ro&vfs=unix-none"
 
 def _mode(file: Path) -> str:
     """How to open a file so that nothing is left behind. Raises RecordError when it is no SQLite database."""
+    if held.is_held(
+        file
+    ):  # no look at the header then: closing the file would drop the locks that this process has on it
+        return _LOCKED
     if _header(file)[_READ_VERSION] != _WAL:
         return _LOCKED
     log, index = (Path(f"{file.resolve()}{suffix}") for suffix in ("-wal", "-shm"))

@@ -17,6 +17,7 @@ from retrospan.runs import Run, find
 from retrospan.slo.definitions import DEFAULTS
 from retrospan.slo.measure import Measure, Sample
 from retrospan.slo.verdicts import missing
+from retrospan_exporters import held
 from retrospan_exporters.tables import EVENT_TABLES, RUN_SUMMARY
 
 Columns = dict[str, str | int | float | None]
@@ -78,11 +79,14 @@ def summarize(
             reading.release()
         return _insert(record, columns, dropped_rows, finished_at)
     columns = read(record, lambda reading: _summary(reading, run_id))
+    identity = held.hold(record)
     try:
         with closing(sqlite3.connect(record, timeout=_BUSY_SECONDS, isolation_level=None)) as connection:
             return _insert(connection, columns, dropped_rows, finished_at)
     except sqlite3.Error as error:
         raise RecordError(f"{os.fspath(record)}: the summary cannot be written: {error}") from error
+    finally:
+        held.let_go(identity)
 
 
 def _summary(record: Record, run_id: str) -> Columns:
