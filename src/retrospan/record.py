@@ -46,7 +46,7 @@ class Record:
         self.name = name
         self._unlocked = unlocked
         self._stamp = _stamp(unlocked)
-        self._held: held.Identity | None = None
+        self._held: held.Hold | None = None
         self._uncovered: dict[str, list[tuple[int, int]]] = {}
         self.tables = self._tables()
 
@@ -59,16 +59,7 @@ class Record:
         """
         file = Path(path)
         mode = _mode(file)
-        identity = held.hold(file) if mode == _LOCKED else None
-        try:
-            return cls._opened(file, mode, identity)
-        except BaseException:
-            held.let_go(identity)
-            raise
-
-    @classmethod
-    def _opened(cls, file: Path, mode: str, identity: held.Identity | None) -> Self:
-        """Open the record; `identity` is what its closing lets go of."""
+        hold = held.Hold(file) if mode == _LOCKED else None
         log = held.identity_of(f"{file.resolve()}-wal")
         try:
             # Resolved, since SQLite keeps the log beside the file that a link points to.
@@ -86,7 +77,7 @@ class Record:
             if mode == _HEAP_INDEX and held.identity_of(f"{file.resolve()}-wal") != log:
                 _leave_open(connection)
                 raise RecordError(f"{file}: its writers came and went while it was opened: try again")
-            record._held = identity
+            record._held = hold
             record._check()
         except sqlite3.Error as error:
             connection.close()
@@ -100,8 +91,7 @@ class Record:
     def close(self) -> None:
         """Give the snapshot up."""
         self.connection.close()
-        identity, self._held = self._held, None
-        held.let_go(identity)
+        self._held = None
 
     def __enter__(self) -> Self:
         return self
