@@ -107,7 +107,7 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._file: held.Identity | None = None
         self._log: held.Identity | None = None
-        self._held: held.Identity | None = None
+        self._held: held.Hold | None = None
         self._lacks_locks = False
 
     @contextmanager
@@ -184,18 +184,16 @@ class Database:
         # Only if it is not there: closing any descriptor of a database drops the locks that this process has on it.
         if held.identity_of(self.path) is None:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-        self._held = held.hold(self.path)
-        try:
-            return _open(self.path, patience)
-        except BaseException:
-            held.let_go(self._held)
-            raise
+        hold = held.Hold(self.path)
+        connection = _open(self.path, patience)
+        self._held = hold
+        return connection
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-            held.let_go(self._held)
+            self._held = None
 
     @contextmanager
     def _alone(self, patience: float) -> Iterator[None]:

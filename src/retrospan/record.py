@@ -46,7 +46,7 @@ class Record:
         self.name = name
         self._unlocked = unlocked
         self._stamp = _stamp(unlocked)
-        self._held: held.Identity | None = None
+        self._held: held.Hold | None = None
         self._uncovered: dict[str, list[tuple[int, int]]] = {}
         self._kept: list[str] = []
         self.tables = self._tables()
@@ -60,16 +60,8 @@ class Record:
         """
         file = Path(path)
         mode = _mode(file)
-        identity = held.hold(file) if mode == _LOCKED else None
-        try:
-            return cls._opened(file, mode, identity)
-        except BaseException:
-            held.let_go(identity)
-            raise
-
-    @classmethod
-    def _opened(cls, file: Path, mode: str, identity: held.Identity | None) -> Self:
-        """Open the record; `identity` is what its closing lets go of."""
+        hold = held.Hold(file) if mode == _LOCKED else None
+        log = held.identity_of(f"{file.resolve()}-wal")
         try:
             # Resolved, since SQLite keeps the log beside the file that a link points to.
             connection = sqlite3.connect(
@@ -83,21 +75,24 @@ class Record:
                 connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
             connection.execute("BEGIN")
             record = cls(connection, str(file), file if mode == _UNLOCKED else None)
-            record._held = identity
+            if mode == _HEAP_INDEX and held.identity_of(f"{file.resolve()}-wal") != log:
+                _leave_open(connection)
+                raise RecordError(f"{file}: its writers came and went while it was opened: try again")
+            record._held = hold
             record._check()
         except sqlite3.Error as error:
             connection.close()
             raise RecordError(f"{file}: cannot be read: {error}") from error
         except RecordError:
-            connection.close()
+            if connection not in _left_open:
+                connection.close()
             raise
         return record
 
     def close(self) -> None:
         """Give the snapshot up."""
         self.connection.close()
-        identity, self._held = self._held, None
-        held.let_go(identity)
+        self._held = None
 
     def __enter__(self) -> Self:
         return self
@@ -266,9 +261,8 @@ _HEAP_INDEX: Final = "mode=ro&vfs=unix-none"
 
 def _mode(file: Path) -> str:
     """How to open a file so that nothing is left behind. Raises RecordError when it is no SQLite database."""
-    if held.is_held(
-        file
-    ):  # no look at the header then: closing the file would drop the locks that this process has on it
+    # No look at the header of one that is held: closing the file would drop the locks that this process has on it.
+    if held.is_held(file):
         return _LOCKED
     if _header(file)[_READ_VERSION] != _WAL:
         return _LOCKED
@@ -276,8 +270,27 @@ def _mode(file: Path) -> str:
     if not log.exists():
         return _UNLOCKED
     if os.name == "posix" and not index.exists():
-        return _HEAP_INDEX
+        # An empty one is of a writer that has just come: to end a reading of it would clear it away under the writer.
+        return _HEAP_INDEX if _size(log) else _UNLOCKED
     return _LOCKED
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+_left_open: Final[list[sqlite3.Connection]] = []
+
+
+def _leave_open(connection: sqlite3.Connection) -> None:
+    """Never close a connection, not even at the end: that would clear away the log of a writer that came meanwhile."""
+    import ctypes
+
+    _left_open.append(connection)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
 def _header(file: Path) -> bytes:

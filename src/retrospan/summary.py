@@ -80,14 +80,14 @@ def summarize(
             reading.release()
         return _insert(record, columns, dropped_rows, finished_at)
     columns = read(record, lambda reading: _summary(reading, run_id))
-    identity = held.hold(record)
+    hold = held.Hold(record)
     try:
         with closing(sqlite3.connect(record, timeout=_BUSY_SECONDS, isolation_level=None)) as connection:
             return _insert(connection, columns, dropped_rows, finished_at)
     except sqlite3.Error as error:
         raise RecordError(f"{os.fspath(record)}: the summary cannot be written: {error}") from error
     finally:
-        held.let_go(identity)
+        hold.let_go()
 
 
 def _summary(record: Record, run_id: str) -> Columns:

@@ -1,5 +1,6 @@
 """A record that is read in the process that writes it: the writer's locks outlast every look at the file."""
 
+import gc
 import sqlite3
 import subprocess
 import sys
@@ -88,6 +89,8 @@ def test_one_reading_takes_no_lock_from_another_one(path):
 
 
 def test_nothing_is_held_any_more_when_all_is_closed(path):
+    gc.collect()  # what other tests left to it
+    before = list(held._held)
     store = Database(path)
     write(store)
     reading_on(path)
@@ -99,4 +102,13 @@ def test_nothing_is_held_any_more_when_all_is_closed(path):
     path.write_text("no database")
     with pytest.raises(sqlite3.DatabaseError), store.transaction():
         pass
-    assert held._held == []
+    assert held._held == before
+
+
+def test_a_hold_ends_with_whoever_has_the_connection(path):
+    store = Database(path)
+    write(store)
+    assert held.is_held(path)
+    del store
+    gc.collect()
+    assert not held.is_held(path)

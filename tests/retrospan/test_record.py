@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from retrospan.record import Record, RecordError, read
+from retrospan.runs import runs
 from retrospan_exporters import tables
 
 from .records import RUN, beside, making
@@ -275,3 +276,35 @@ def test_text_that_is_not_utf8_does_not_stop_the_reading(path):
         record.connection.execute("UPDATE http_events SET host = CAST(X'ff41' AS TEXT)")
     with Record.open(path) as reading:
         assert reading.rows("SELECT host FROM http_events") == [("\ufffdA",)]
+
+
+def test_the_log_of_a_writer_that_has_just_come_is_not_cleared_away(path):
+    with making(path) as record:
+        record.run()
+    # As SQLite opens a record: first the log, empty, and a moment later the log's index.
+    log = path.with_name(f"{path.name}-wal")
+    log.touch()
+    assert [run.run_id for run in read(path, runs)] == [RUN]
+    assert log.exists()
+    assert beside(path) == [path.name, log.name]
+
+
+def test_nor_is_one_that_came_while_a_log_without_index_was_opened(record, path, monkeypatch):
+    copy = path.parent / "copy"
+    copy.mkdir()
+    writer = sqlite3.connect(record, isolation_level=None)
+    writer.execute("INSERT INTO http_events (run_id, ts) VALUES (?, 1)", (RUN,))
+    for name in ("telemetry.sqlite", "telemetry.sqlite-wal"):
+        shutil.copy(path.parent / name, copy)
+    writer.close()
+    log, connect = copy / "telemetry.sqlite-wal", sqlite3.connect
+
+    def newcomer_first(*arguments, **options):
+        log.unlink()
+        log.touch()
+        return connect(*arguments, **options)
+
+    monkeypatch.setattr("retrospan.record.sqlite3.connect", newcomer_first)
+    with pytest.raises(RecordError, match="try again"):
+        read(copy / "telemetry.sqlite", runs)
+    assert log.exists()
