@@ -3,7 +3,8 @@
     make bench-slo
 
 The record is made anew in a temporary folder: artifacts of which some fail and some are slow, so that objectives fail
-and offenders are looked for. Times are medians of several rounds, in seconds, beside what each may take.
+and offenders are looked for. Times are medians of several rounds, in seconds, beside what each may take; large records are read
+on two connections, so the clock's time may be less than the processors'.
 """
 
 import argparse
@@ -14,15 +15,27 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
+from retrospan.slo.definitions import DEFAULTS, SLO
 from retrospan.slo.gate import judge_run
 from retrospan_exporters import tables
 
 RUN = "01K9Z3NDEKTS"
 ROWS_AN_ARTIFACT = 10
+TWO = ("yield", "http_429")
+# Thresholds that this record meets.
+MET = {
+    "yield": Fraction(1, 2),
+    "http_429": Fraction(1, 2),
+    "ttfp_p50": Fraction(9000),
+    "cache_hit": Fraction(1, 10),
+    "rate_delay_p95": Fraction(900),
+}
 
 # Ten rows an artifact: six sends, two grants, one attempt and one download; one artifact in five is not stored.
 FILL = """
@@ -67,6 +80,13 @@ def make(path: Path, rows: int) -> None:
         connection.commit()
 
 
+def missing(names: Sequence[str]) -> list[SLO]:
+    """The default objectives, of which only these are missed."""
+    return [
+        slo if name in names else replace(slo, threshold=MET.get(name, slo.threshold)) for name, slo in DEFAULTS.items()
+    ]
+
+
 def command(*arguments: str) -> None:
     """Run `retrospan` as a process of its own."""
     subprocess.run(
@@ -77,14 +97,15 @@ def command(*arguments: str) -> None:
     )
 
 
-def timed(work: Callable[[], object], rounds: int) -> float:
-    """Median of the wall-clock times, in seconds."""
-    times = []
+def timed(work: Callable[[], object], rounds: int) -> tuple[float, float]:
+    """Medians of the wall clock's time and of the processors', in seconds; on a busy machine they differ."""
+    clock, processors = [], []
     for _ in range(rounds):
-        start = time.perf_counter()
+        start, before = time.perf_counter(), os.times()
         work()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+        clock.append(time.perf_counter() - start)
+        processors.append(sum(os.times()[:4]) - sum(before[:4]))
+    return statistics.median(clock), statistics.median(processors)
 
 
 def main() -> None:
@@ -98,12 +119,14 @@ def main() -> None:
         make(large, given.rows)
         make(small, 100_000)
         measured = [
-            (f"eight SLIs on {given.rows} rows", 1.0, lambda: judge_run(large)),
+            (f"eight SLIs on {given.rows} rows, none missed", 1.0, lambda: judge_run(large, slos=missing(()))),
+            (f"eight SLIs on {given.rows} rows, two missed", 1.0, lambda: judge_run(large, slos=missing(TWO))),
             ("retrospan slo on 100000 rows, as a process", 0.5, lambda: command("slo", "--db", os.fspath(small))),
             ("retrospan slo --help, as a process", 0.2, lambda: command("slo", "--help")),
         ]
         for what, budget, work in measured:
-            print(f"{what:45} {timed(work, given.rounds):6.3f} s   of {budget} s")
+            clock, processors = timed(work, given.rounds)
+            print(f"{what:45} {clock:6.3f} s   of {budget} s; {processors:6.3f} s on processors")
 
 
 if __name__ == "__main__":

@@ -86,6 +86,13 @@ def test_an_unknown_run_is_2_in_one_line_that_says_what_is_near(path):
     assert beside(path) == [path.name]
 
 
+@pytest.mark.parametrize("option", [["--db", "x"], ["--run", "latest"], ["--baseline", "previous"]])
+def test_an_option_before_a_subcommand_is_wrong_usage_not_ignored(option):
+    finished = retrospan("slo", *option, "suggest")
+    assert finished.returncode == 2
+    assert f"{option[0]} belongs after suggest" in finished.stderr
+
+
 def test_wrong_usage_is_2():
     assert retrospan("slo", "--format", "yaml").returncode == 2
     assert retrospan("slow").returncode == 2

@@ -2,6 +2,7 @@
 
 import math
 import sqlite3
+from contextlib import closing, contextmanager
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,15 +65,22 @@ records = st.fixed_dictionaries(
 )
 
 
+@contextmanager
+def opened(record):
+    """A record in memory with these rows."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.executescript(tables.ddl())
+        making = Making(connection)
+        for table, found in record.items():
+            for row in found:
+                making.add(table, **row)
+        yield Record(connection, "memory")
+
+
 def measured(record):
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.executescript(tables.ddl())
-    making = Making(connection)
-    for table, found in record.items():
-        for row in found:
-            making.add(table, **row)
-    measure = Measure(Record(connection, "memory"), Scope.of(Run(RUN, "unknown")))
-    samples = {name: measure.sample(slo) for name, slo in DEFAULTS.items()}
+    with opened(record) as reading:
+        measure = Measure(reading, Scope.of(Run(RUN, "unknown")))
+        samples = {name: measure.sample(slo) for name, slo in DEFAULTS.items()}
     return {name: (sample.good, sample.total, sample.unknown, sample.value) for name, sample in samples.items()}
 
 

@@ -18,7 +18,8 @@ from retrospan.slo.statistics import shortest_half
 MINUTE: Final = "minute"
 _MINUTE_SECONDS: Final = 60
 _BY_MINUTE: Final = f"CAST(timestamp / {_MINUTE_SECONDS} AS INTEGER)"
-# So finely is the stretch looked for: parts of the time from the first bad event to the last.
+# So finely is the stretch looked for among more than a few: parts of the time from the first bad event to the last.
+_FEW: Final = 5000
 _PARTS: Final = 240
 
 
@@ -85,7 +86,7 @@ def blame(measure: Measure, slo: SLO, most: int = 3) -> Blame:
     return Blame(
         number,
         tuple(sorted(offenders, key=lambda one: _place(events, one))),
-        _worst_stretch(bad, first, last),
+        _worst_stretch(bad, number, first, last),
         _worst_traces(bad, "value DESC" if slo.upper else "value"),
     )
 
@@ -116,12 +117,10 @@ def _place(events: Events, offender: Offender) -> tuple[int, int, int, str]:
     return place, -offender.bad, offender.total, offender.value or ""
 
 
-def _worst_stretch(bad: Events, first: float, last: float) -> Stretch | None:
+def _worst_stretch(bad: Events, number: int, first: float, last: float) -> Stretch | None:
     part = (last - first) / _PARTS or 1.0
-    counts = bad.rows(
-        f"MIN(timestamp), MAX(timestamp), COUNT(*), CAST((timestamp - {first!r}) / {part!r} AS INTEGER) AS part",
-        "GROUP BY part ORDER BY part",
-    )
+    by = "timestamp" if number <= _FEW else f"CAST((timestamp - {first!r}) / {part!r} AS INTEGER)"
+    counts = bad.rows(f"MIN(timestamp), MAX(timestamp), COUNT(*), {by} AS part", "GROUP BY part ORDER BY part")
     found = shortest_half([(row[0], row[1], row[2]) for row in counts])
     return found and Stretch(*found)
 

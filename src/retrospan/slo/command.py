@@ -9,6 +9,7 @@ The result goes to stdout, everything else to stderr.
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from retrospan.options import db_option
 from retrospan.slo.choosing import choice_options
@@ -89,6 +90,7 @@ def slo(
     few.
     """
     if context.invoked_subcommand is not None:
+        _refuse_options(context, context.invoked_subcommand)
         return
     if fail_on_regression and baseline is None:
         raise click.UsageError("--fail-on-regression needs a --baseline to compare with")
@@ -102,6 +104,14 @@ def slo(
         click.echo(f"retrospan: {db}: the record holds no run {_there(choice)}: nothing to judge", err=True)
     deliver(report, form, files)
     context.exit(report.exit_code)
+
+
+def _refuse_options(context: click.Context, subcommand: str) -> None:
+    """An option before a subcommand would be for nothing, without a word."""
+    for option in context.command.params:
+        if context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE:
+            said = option.opts[0]
+            raise click.UsageError(f"{said} belongs after {subcommand}: retrospan slo {subcommand} {said} ...", context)
 
 
 def _there(choice: Choice) -> str:

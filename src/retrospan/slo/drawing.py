@@ -19,6 +19,7 @@ BLOCK: Final = "█"
 _WIDTH: Final = 40
 _BINS: Final = 14
 _STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400, 604800, 2592000)
+_WIDEST: Final = 1e6
 _DAY: Final = 86400
 
 
@@ -28,7 +29,8 @@ def histogram(values: Sequence[tuple[float, Number]], threshold: float, unit: st
     Bins are as wide as each other, or grow by a factor where values spread over more than a hundredfold; one ends at the
     threshold, which is marked.
     """
-    low, high = values[0][0], max(values[-1][0], threshold)
+    high = max(values[-1][0], threshold)
+    low = max(values[0][0], high / _WIDEST)
     edges = sorted({*_edges(low, high), threshold})
     counts: list[Number] = [0] * (len(edges) + 1)
     for value, n in values:
@@ -75,7 +77,9 @@ def _edges(low: float, high: float) -> list[float]:
     if low > 0 and high / low > 100:
         factor = (high / low) ** (1 / _BINS)
         return [*(_rounded(low * factor**n) for n in range(1, _BINS)), high]
-    width = (high - low) / _BINS or 1.0
+    if low == high:
+        return [high]
+    width = (high - low) / _BINS
     return [*(_rounded(low + width * n) for n in range(1, _BINS)), high]
 
 

@@ -199,7 +199,7 @@ class _Check:
     def __init__(self, query: Query, columns: Sequence[str]) -> None:
         self._query = query
         self._columns = columns
-        self._rules = [_RULES.get(name, _is_dimension) for name in columns]
+        self._rules = [_RULES.get(name, _is_id if name in IDS else _is_dimension) for name in columns]
         # A row of good or bad events is counted, so a value of 0 in it says the contrary of what it does.
         self._counted = columns.index("value") if query.role != "events" and "value" in columns else None
         self._row = 0
@@ -238,6 +238,10 @@ def _is_weight(value: object) -> str | None:
 
 def _is_dimension(value: object) -> str | None:
     return "a blob, which tells nobody anything" if isinstance(value, bytes) else None
+
+
+def _is_id(value: object) -> str | None:
+    return None  # the tables hold those of spans as blobs
 
 
 def _kind(value: object) -> str:
