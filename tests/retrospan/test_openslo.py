@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from retrospan.slo.definitions import DEFAULTS, TimeSlices, Window
-from retrospan.slo.documents.load import load
+from retrospan.slo.documents.load import compiled, load
 from retrospan.slo.documents.openslo_sli import _FORMER
-from retrospan.slo.documents.places import DefinitionError
+from retrospan.slo.documents.places import DefinitionError, Problems
 from retrospan.slo.documents.write_openslo import as_openslo
 from retrospan.slo.gate import judge_run
 
@@ -62,6 +62,13 @@ def test_the_good_and_all_events_of_one_select_are_that_select():
     (query,) = slo.sli.queries
     assert query.sql == "SELECT ts AS timestamp, status = 200 AS value, host FROM http_events"
     assert (query.role, slo.max_unknown) == ("events", Fraction(1, 20))
+
+
+def test_the_good_events_of_one_select_and_all_of_another_stay_two(tmp_path):
+    documents = (HERE / "ratios.yaml").read_text().split("---\n")
+    other = documents[-1].replace("status = 200 AS value", "status = 204 AS value", 1)
+    (tmp_path / "slo.yaml").write_text(other)
+    assert [query.role for query in load([tmp_path / "slo.yaml"]).slos[-1].sli.queries] == ["good", "total"]
 
 
 def test_windows_roll_or_follow_the_calendar():
@@ -195,6 +202,35 @@ def test_a_broken_document_is_refused_at_its_place(tmp_path, old, new, problem):
     assert problem in told, told
 
 
+@pytest.mark.parametrize(
+    ("annotation", "problem"),
+    [
+        (
+            "min-evnts: '3'",
+            "warning: metadata.annotations.retrospan.dev/min-evnts: unknown annotation: did you mean min-events?",
+        ),
+        (
+            "min-events: '0'",
+            "error: metadata.annotations.retrospan.dev/min-events: must be a whole number of at least 1",
+        ),
+        (
+            "unit: furlong",
+            "error: metadata.annotations.retrospan.dev/unit: 'furlong' is not known: known are ratio, ms",
+        ),
+        ("max-unknown: 2", "error: metadata.annotations.retrospan.dev/max-unknown: must be from 0 to 1"),
+        ("statistic: worst-hour", "error: the annotation statistic needs retrospan.dev/max beside it"),
+        ("show-percentile: 0.5", "warning: the annotation show-percentile is not the target: left out"),
+    ],
+)
+def test_a_wrong_annotation_is_told(tmp_path, annotation, problem):
+    (tmp_path / "slo.yaml").write_text(
+        WHOLE.replace("name: mine", f"name: mine\n  annotations:\n    retrospan.dev/{annotation}")
+    )
+    problems = Problems()
+    compiled([tmp_path / "slo.yaml"], problems)
+    assert [told for told in map(str, problems.found) if problem in told] != []
+
+
 def test_a_broken_alert_is_refused_though_no_gate_uses_it(tmp_path):
     text = (HERE / "every_kind.yaml").read_text()
     broken = text.replace("conditionRef: fast-burn", "conditionRef: fast-bern", 1).replace(
@@ -218,6 +254,13 @@ def test_an_object_that_stands_twice_is_refused_with_the_place_of_the_first(tmp_
     (tmp_path / "slo.yaml").write_text(f"{WHOLE}---\n{WHOLE}")
     with pytest.raises(DefinitionError, match=r"slo.yaml:18:1: error: the SLO 'mine' stands at .*slo.yaml:1:1 already"):
         load([tmp_path / "slo.yaml"])
+
+
+def test_what_stands_before_a_broken_document_is_looked_at_too(tmp_path):
+    (tmp_path / "slo.yaml").write_text(f"{WHOLE.replace('op: lte', 'op: less')}---\n[")
+    with pytest.raises(DefinitionError) as caught:
+        load([tmp_path / "slo.yaml"])
+    assert [problem.place.line for problem in caught.value.problems] == [16, 19]
 
 
 def test_objects_may_stand_in_another_file(tmp_path):
@@ -266,7 +309,7 @@ def test_aliases_cannot_grow_without_bounds(tmp_path):
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
     (tmp_path / "slo.yaml").write_text("\n".join(lines))
-    with pytest.raises(DefinitionError, match="its aliases come to too much"):
+    with pytest.raises(DefinitionError, match="comes to more than 50000 values"):
         load([tmp_path / "slo.yaml"])
 
 

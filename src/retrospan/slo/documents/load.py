@@ -75,7 +75,7 @@ def _openslo(file: str, text: str, objects: Objects) -> Said:
 
     found: list[Object] = []
     try:
-        found += [one for one in map(objects.add, nodes(file, text)) if one is not None]
+        found.extend(one for one in map(objects.add, nodes(file, text)) if one is not None)
     except DefinitionError as error:  # what stands before it is still worth a look
         objects.problems.add(error)
     return lambda before: _compiled(found, objects)

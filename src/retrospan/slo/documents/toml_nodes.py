@@ -35,6 +35,7 @@ class _Spot(NamedTuple):
 
 def node(file: str, text: str) -> Node:
     """The document. Raises DefinitionError, with the place, for a text that is no TOML."""
+    _check_depth(file, text)
     try:
         document = tomllib.loads(text, parse_float=_float)
     except tomllib.TOMLDecodeError as error:
@@ -42,9 +43,18 @@ def node(file: str, text: str) -> Node:
     except (ValueError, RecursionError) as error:
         said = "is nested too deeply" if isinstance(error, RecursionError) else "holds a number that is too long"
         raise fatal(Place(file), said) from error
-    # What tomllib makes of the end of a line, so that places stand in the same text.
-    spots = _Walk(file, text.replace("\r\n", "\n")).spots()
-    return _node(document, (), "", Place(file), spots)
+    return _node(document, (), "", Place(file), _Walk(file, text).spots())
+
+
+def _check_depth(file: str, text: str) -> None:
+    """Refuse keys of very many parts, for which tomllib would take all time and memory there is."""
+    dots = 0
+    for token in _tokens(file, text):
+        if token.kind == "end":
+            return
+        dots = dots + 1 if token.text == "." else dots if token.kind in ("bare", "string") else 0
+        if dots > DEEPEST:
+            raise fatal(token.place, "is nested too deeply")
 
 
 def _float(text: str) -> Any:

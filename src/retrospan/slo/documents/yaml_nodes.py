@@ -89,7 +89,7 @@ class _Composer:
         event = next(events)
         self._made += 1
         if self._made > MOST_NODES or depth > DEEPEST:
-            raise fatal(self._place(event), "its aliases come to too much")
+            raise fatal(self._place(event), f"comes to more than {MOST_NODES} values, or is nested too deeply")
         if isinstance(event, yaml.AliasEvent):
             meant = self._node(iter(self._anchors[event.anchor]), path, key, depth + 1)
             return Node(meant.value, self._place(event), path, key)
