@@ -190,6 +190,8 @@ def test_a_later_file_says_more_of_an_earlier_ones_objective(tmp_path):
         ("[slo.yield]\ntimeout = '3s'", "2:1: error: slo.yield.timeout: is for queries of one's own"),
         ("[slo.yield]\nwindow = '28 days'", "2:10: error: slo.yield.window: '28 days' is no duration: write a whole number and"
          " one of m, h, d, w, M, Q, Y, as 28d"),
+        ("[slo.ttfp_p95]\nmax = '1e299d'", "2:7: error: slo.ttfp_p95.max: is no finite number that can be calculated with"),
+        ("[slo.yield]\nwindow = '101Y'", "2:10: error: slo.yield.window: '101Y' is longer than a hundred years"),
         ("[slo.yield]\nwindow = {duration = '1M', time_zone = 'UTC'}", "2:10: error: slo.yield.window: lacks start"),
         ("[slo.yield]\nslices = {target = '9%'}", "2:1: error: slo.yield.slices: lacks length"),
         ("[slo.yield]\nslices = {length = '0.5s'}", "2:20: error: slo.yield.slices.length: must be a time of whole seconds, at"

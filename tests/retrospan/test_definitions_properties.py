@@ -30,9 +30,9 @@ queries = st.builds(
     lambda text, end: f"SELECT {text}{end}", texts, st.sampled_from(["", "\n", " FROM x\n  WHERE '''\n"])
 )
 names = st.from_regex(r"[a-z][a-z0-9_]{0,20}[a-z0-9]", fullmatch=True)
-windows = st.builds(Window, st.integers(1, 400), st.sampled_from("mhdwMQY")) | st.builds(
+windows = st.builds(Window, st.integers(1, 100), st.sampled_from("mhdwMQY")) | st.builds(
     lambda count, unit, moment, zone: Window(count, unit, moment.replace(microsecond=0).isoformat(), zone),
-    st.integers(1, 400),
+    st.integers(1, 100),
     st.sampled_from("mhdwMQY"),
     st.datetimes(),
     st.sampled_from(["UTC", "Europe/Berlin", "America/New_York"]),

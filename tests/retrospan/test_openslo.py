@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from retrospan.slo.definitions import DEFAULTS, TimeSlices, Window
-from retrospan.slo.documents.load import load
+from retrospan.slo.documents.load import compiled, load
 from retrospan.slo.documents.openslo_sli import _FORMER
-from retrospan.slo.documents.places import DefinitionError
+from retrospan.slo.documents.places import DefinitionError, Problems
 from retrospan.slo.documents.write_openslo import as_openslo
 from retrospan.slo.gate import judge_run
 
@@ -200,6 +200,35 @@ def test_a_broken_document_is_refused_at_its_place(tmp_path, old, new, problem):
         load([file])
     told = str(caught.value).replace(f"{file}:", "")
     assert problem in told, told
+
+
+@pytest.mark.parametrize(
+    ("annotation", "problem"),
+    [
+        (
+            "min-evnts: '3'",
+            "warning: metadata.annotations.retrospan.dev/min-evnts: unknown annotation: did you mean min-events?",
+        ),
+        (
+            "min-events: '0'",
+            "error: metadata.annotations.retrospan.dev/min-events: must be a whole number of at least 1",
+        ),
+        (
+            "unit: furlong",
+            "error: metadata.annotations.retrospan.dev/unit: 'furlong' is not known: known are ratio, ms",
+        ),
+        ("max-unknown: 2", "error: metadata.annotations.retrospan.dev/max-unknown: must be from 0 to 1"),
+        ("statistic: worst-hour", "error: the annotation statistic needs retrospan.dev/max beside it"),
+        ("show-percentile: 0.5", "warning: the annotation show-percentile is not the target: left out"),
+    ],
+)
+def test_a_wrong_annotation_is_told(tmp_path, annotation, problem):
+    (tmp_path / "slo.yaml").write_text(
+        WHOLE.replace("name: mine", f"name: mine\n  annotations:\n    retrospan.dev/{annotation}")
+    )
+    problems = Problems()
+    compiled([tmp_path / "slo.yaml"], problems)
+    assert [told for told in map(str, problems.found) if problem in told] != []
 
 
 def test_a_broken_alert_is_refused_though_no_gate_uses_it(tmp_path):

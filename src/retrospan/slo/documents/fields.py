@@ -102,8 +102,9 @@ def text(node: Node | None, problems: Problems) -> str | None:
     if not isinstance(node.value, str):
         problems.error(node, f"must be a text, not {kind(node)}")
         return None
-    if "\0" in node.value:
-        problems.error(node, "holds a null character")
+    # Neither can be handed to SQLite; an escape in YAML may stand for half of a surrogate pair.
+    if any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in node.value):
+        problems.error(node, "holds a null character, or half of one")
         return None
     return node.value
 

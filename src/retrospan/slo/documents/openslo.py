@@ -70,13 +70,11 @@ class _Compiler:
                 self._one.node, "its name must begin and end with a-z or 0-9, and have at most 60 characters"
             )
             return []
-        shared = self._indicator(spec) if _INDICATORS & spec.keys() else None
-        if shared is None and not all(
-            isinstance(node.value, dict) and _INDICATORS & node.value.keys() for node in nodes
-        ):
-            if not _INDICATORS & spec.keys():
-                self._problems.error(spec.node, "lacks indicator or indicatorRef")
+        own = (isinstance(node.value, dict) and _INDICATORS & node.value.keys() for node in nodes)
+        if not _INDICATORS & spec.keys() and not all(own):
+            self._problems.error(spec.node, "lacks indicator or indicatorRef")
             return []
+        shared = self._indicator(spec)
         if shared is not None and shared.op is None and len(nodes) > 1:
             self._problems.warning(spec.get("objectives") or spec.node, "a thresholdMetric has one objective")
         found = []

@@ -8,6 +8,7 @@ Everything is exact: a threshold is the decimal number that was written.
 """
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 from typing import Final, get_args
 
@@ -20,6 +21,13 @@ MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 WINDOW_UNITS: Final[tuple[str, ...]] = get_args(WindowUnit)
 
+_UNITS: Final[dict[str, tuple[Fraction, Unit | None]]] = {
+    "": (Fraction(1), None),
+    "%": (Fraction(1, 100), "ratio"),
+    **{name: (Fraction(ms), "ms") for name, ms in MS.items()},
+}
+_DAYS: Final = {"m": 1 / 1440, "h": 1 / 24, "d": 1, "w": 7, "M": 30, "Q": 91, "Y": 365}
+_MOST_DAYS: Final = 36_500
 _AMOUNT: Final = re.compile(r"([-+]?[0-9][0-9_]*(?:\.[0-9]+)?(?:e[-+]?[0-9]{1,3})?)\s*(%|[a-z]*)")
 _SHORTHAND: Final = re.compile(r"([1-9][0-9]{0,8})([a-zA-Z]+)")
 
@@ -34,15 +42,13 @@ def amount(node: Node, problems: Problems) -> tuple[Fraction, Unit | None] | Non
     if found is None or value is None or isinstance(value, float):
         problems.error(node, f"{node.value!r} is no amount: write a number, a percentage (85%) or a time (20s)")
         return None
-    unit = found[2]
-    if not unit:
-        return Fraction(value), None
-    if unit == "%":
-        return Fraction(value) / 100, "ratio"
-    if unit in MS:
-        return Fraction(value) * MS[unit], "ms"
-    problems.error(node, f"{unit!r} is no unit: known are %, {', '.join(MS)}")
-    return None
+    scale, unit = _UNITS.get(found[2], (None, None))
+    if scale is None:
+        problems.error(node, f"{found[2]!r} is no unit: known are %, {', '.join(MS)}")
+        return None
+    # Within a float's range once more, now that the unit is in it.
+    exact = number(replace(node, value=Fraction(value) * scale), problems)
+    return None if exact is None else (exact, unit)
 
 
 def share(node: Node | None, problems: Problems) -> Fraction | None:
@@ -81,6 +87,9 @@ def shorthand(node: Node, text: str, problems: Problems) -> tuple[int, str] | No
         problems.error(
             node, f"{text!r} is no duration: write a whole number and one of {', '.join(WINDOW_UNITS)}, as 28d"
         )
+        return None
+    if int(found[1]) * _DAYS[found[2]] > _MOST_DAYS:
+        problems.error(node, f"{text!r} is longer than a hundred years")
         return None
     return int(found[1]), found[2]
 

@@ -137,8 +137,7 @@ class _Reader:
 
     def _ground(self) -> SLO | None:
         """What the table builds on: the objective of its name, a built-in indicator, or its queries."""
-        fields, problems = self._fields, self._problems
-        sources = self._sources
+        fields, problems, sources = self._fields, self._problems, self._sources
         if "timeout" in fields and sources in ([], ["sli"]):
             problems.error(at_key(fields.get("timeout") or self._node), "is for queries of one's own")
         if not sources:
@@ -176,34 +175,26 @@ class _Reader:
         return SLO(self._name, "", sli, statistic, op, Fraction(0), unit="number" if sources == ["sql"] else "ratio")
 
     def _statistic(self, slo: SLO) -> SLO:
-        fields = self._fields
+        fields, problems = self._fields, self._problems
         named = fields.choice("statistic", get_args(Statistic))
-        if (
-            "p" not in fields
-            and named in (None, slo.statistic)
-            and (slo.statistic != "percentile" or slo.quantile is not None)
-        ):
-            return slo
-        if not self._sources and (slo.statistic != "percentile" or named not in (None, slo.statistic)):
-            said = f'{self._name} is a {slo.statistic}: to make another of it, give sli = "{slo.sli.name}", or its sql'
-            self._problems.error(at_key(fields.get("statistic") or fields.get("p") or self._node), said)
-            return slo
-        if len(slo.sli.queries) > 1:
-            self._problems.error(
-                at_key(fields.get("statistic") or fields.get("p") or self._node), "good and total make a share"
-            )
-            return slo
         guessed: Statistic = "percentile" if "p" in fields else slo.statistic
         statistic: Statistic = guessed if named is None else named  # type: ignore[assignment]  # one of them
-        if statistic != "percentile":
-            if "p" in fields:
-                self._problems.error(at_key(fields.get("p") or self._node), "is for a percentile")
+        at = fields.get("statistic") or fields.get("p") or self._node
+        if statistic != slo.statistic and not self._sources:
+            said = f'{self._name} is a {slo.statistic}: to make another of it, give sli = "{slo.sli.name}", or its sql'
+            problems.error(at_key(at), said)
+        elif statistic != slo.statistic and len(slo.sli.queries) > 1:
+            problems.error(at_key(at), "good and total make a share")
+        elif statistic != "percentile" and "p" in fields:
+            problems.error(at_key(fields.get("p") or self._node), "is for a percentile")
+        elif statistic != "percentile":
             return replace(slo, statistic=statistic, quantile=None)
-        exact = fields.number("p")
-        if exact is None or not 0 <= exact <= 1:
-            self._problems.error(fields.get("p") or self._node, "a percentile has a p from 0 to 1, as p = 0.95")
-            return slo
-        return replace(slo, statistic=statistic, quantile=exact)
+        elif "p" in fields or slo.quantile is None:
+            exact = fields.number("p")
+            if exact is not None and 0 <= exact <= 1:
+                return replace(slo, statistic=statistic, quantile=exact)
+            problems.error(fields.get("p") or self._node, "a percentile has a p from 0 to 1, as p = 0.95")
+        return slo
 
     def _threshold(self, slo: SLO) -> SLO:
         fields, problems = self._fields, self._problems
