@@ -136,8 +136,7 @@ class Database:
                 raise
 
     def put_aside(self, patience: float = PATIENCE_SECONDS) -> str | None:
-        """Move the record that a transaction found damaged out of the way, with its log, for whoever can save what it holds: its
-        new path.
+        """Move the record that a transaction found damaged out of the way, with its log: its new path.
 
         None when the file is not ours to move: another program's, or one that another process has begun meanwhile.
         """
