@@ -108,6 +108,7 @@ class Database:
         self._file: held.Identity | None = None
         self._log: held.Identity | None = None
         self._held: held.Hold | None = None
+        self._damaged: held.Identity | None = None
         self._lacks_locks = False
 
     @contextmanager
@@ -124,6 +125,8 @@ class Database:
                 yield connection
                 connection.execute("COMMIT")
             except BaseException as error:
+                if is_damage(error):
+                    self._damaged = held.identity_of(self.path)
                 if connection is not None and connection.in_transaction:
                     connection.execute("ROLLBACK")
                 if getattr(error, "sqlite_errorcode", 0) & 0xFF in _STALE:
@@ -133,12 +136,12 @@ class Database:
                 raise
 
     def put_aside(self, patience: float = PATIENCE_SECONDS) -> str | None:
-        """Move a damaged record out of the way, with its log, for whoever can save what it holds: its new path.
+        """Move the record that a transaction found damaged out of the way, with its log: its new path.
 
         None when the file is not ours to move: another program's, or one that another process has begun meanwhile.
         """
         with self._alone(patience):
-            if (self._connection is not None and held.identity_of(self.path) != self._file) or not _was_ours(self.path):
+            if held.identity_of(self.path) != self._damaged or not _was_ours(self.path):
                 return None
             aside = f"{self.path}.damaged-{time.strftime('%Y%m%dT%H%M%S')}.{time.time_ns() % 10**9:09}"
             # Before the connection is closed: of a file that was moved SQLite leaves the log as it is.

@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace import SpanKind
 
 from retrospan_exporters import processor
+from retrospan_exporters.database import Database
 from retrospan_exporters.processor import RecorderSpanProcessor
 from retrospan_exporters.sqlite import SQLiteSpanExporter
 
@@ -160,6 +161,23 @@ def test_a_record_that_is_damaged_under_an_open_connection_is_kept_with_its_log(
     assert any(path.name.endswith("-wal") for path in kept)
     assert statuses(record) == [600] * len(statuses(record))
     assert len(statuses(record)) >= 600
+
+
+def test_a_record_that_another_process_has_begun_afresh_is_not_put_aside_too(place: Path, span: Make) -> None:
+    record = place / "telemetry.sqlite"
+    exporter = made(record)
+    exporter.export([span()])
+    exporter.release()
+    troubles.damage(record, header=True)
+    first, second = Database(record), Database(record)
+    for database in (first, second):
+        with pytest.raises(sqlite3.DatabaseError), database.transaction():
+            pass
+    assert first.put_aside() is not None
+    exporter.export([span({"http.response.status_code": 7})])
+    assert second.put_aside() is None
+    exporter.release()
+    assert statuses(record) == [7]
 
 
 def test_another_programs_damaged_database_is_left_where_it_is(
