@@ -91,6 +91,17 @@ def test_the_oldest_complete_runs_go_and_the_file_shrinks(filling: Filling, reco
         assert {run_id for (run_id,) in read(f"SELECT run_id FROM {table}")} == {"two", "three", "four"}
 
 
+def test_runs_go_before_the_bound_is_reached_so_that_there_is_room(filling: Filling, record: Path, read: Read) -> None:
+    for name in ("one", "three", "two"):
+        filling.run(name)
+    filling.store.release()
+    before = record.stat().st_size
+    filling.keep(before * 21 // 20)
+    assert list(runs(read)) == ["three", "two"]
+    assert record.stat().st_size < before * 3 // 4
+    assert read("PRAGMA freelist_count") == [(0,)]
+
+
 def test_a_record_under_its_bound_is_let_alone(filling: Filling, read: Read, record: Path) -> None:
     filling.run("one")
     filling.run("two")
