@@ -131,6 +131,14 @@ def test_an_annotation_stands_at_its_definition_and_is_one_line_each(report):
     assert not lines[-1].startswith("::")
 
 
+def test_no_file_name_ends_an_annotation_or_begins_another(path):
+    with making(path) as record:
+        record.run()
+    slo = replace(DEFAULTS["http_429"], file="100%\r\n::error::x", line=1)
+    annotation, *_ = FORMATS["github"](judge_run(path, slos=[slo])).splitlines()
+    assert annotation.startswith("::error file=100%25%0D%0A%3A%3Aerror%3A%3Ax,line=1,title=")
+
+
 def test_what_is_tolerated_is_a_warning(path):
     with making(path) as record:
         record.run()
