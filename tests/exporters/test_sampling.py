@@ -1,5 +1,6 @@
 """Thinning: what is kept stands for what is not, exactly; what matters is always kept; a bad setting keeps everything."""
 
+import random
 from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
@@ -61,11 +62,12 @@ def test_every_count_and_percentile_by_weight_is_that_of_all_rows(halvings: int,
 
 
 @settings(deadline=None)
-@given(share=st.floats(0.02, 1.0), seed=st.randoms(use_true_random=False), count=st.integers(0, 4_000))
+@given(share=st.floats(0.02, 1.0), seed=st.integers(0, 2**32), count=st.integers(500, 4_000))
 def test_of_any_rows_the_weights_come_to_their_number_but_for_a_samples_noise(
-    share: float, seed: Any, count: int
+    share: float, seed: int, count: int
 ) -> None:
-    kept = thinned(share, [rate_row(seed.getrandbits(64)) for _ in range(count)])
+    ids = random.Random(seed)  # a generator of its own: hypothesis would look for ids that are not random
+    kept = thinned(share, [rate_row(ids.getrandbits(64)) for _ in range(count)])
     deviation = (count * (1 - share) / share) ** 0.5
     assert sum(row["weight"] for row in kept) == pytest.approx(count, abs=7 * deviation + 1e-6 * count)
 
