@@ -16,7 +16,7 @@ from opentelemetry import trace
 from origin import Answer, Origin
 from retrospan_instrumentation import semconv as sc
 
-from .conftest import WITHOUT_TRIO, recording
+from .conftest import recording
 from .scenario import HTTP, call
 
 COUNT = (sc.HTTP_REQUEST_RESEND_COUNT, sc.RETRY_SOURCE)
@@ -101,7 +101,6 @@ def test_a_loop_that_began_before_is_known_from_its_next_attempt_on(origin: Orig
 
 
 @pytest.mark.parametrize("http", [HTTP("httpx2", "sync"), HTTP("httpx", "asyncio")], ids=["sync", "asyncio"])
-@pytest.mark.parametrize("http", WITHOUT_TRIO, indirect=True)
 def test_a_limiters_bound_methods_are_known(http: HTTP, origin: Origin) -> None:
     async def scenario() -> None:
         client, limits = http.client(), pyrate_limiter.Limiter(pyrate_limiter.Rate(9, 1000))
