@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from origin import Answer, Origin
+from retrospan_exporters.tables import APPLICATION_ID
 
 PROGRAMS = Path(__file__).with_name("programs")
 LAUNCHER = Path(sys.executable).with_name("opentelemetry-instrument")
@@ -44,6 +45,7 @@ def test_no_secret_of_the_programs_is_in_the_bytes_of_the_record(tmp_path: Path)
     record = tmp_path / "telemetry.sqlite"
     with Origin() as origin, sqlite3.connect(record) as reader:
         reader.execute("PRAGMA journal_mode = WAL")  # held open, so that the WAL is still there to be searched
+        reader.execute(f"PRAGMA application_id = {APPLICATION_ID}")  # without it, the file would be another program's
         reader.execute("CREATE TABLE keep_the_wal (x)")
         ran = launch("leaky.py", origin.url(""), "planted-in-an-argument", record=record)
         written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
