@@ -71,11 +71,10 @@ def _is_plain(attributes: Mapping[str, object]) -> bool:
 
 def _kept(given: Attributes, most: int | None, longest: int | None) -> Any:
     """Given attributes as they may stay until they are read: late ones, or a copy of plain ones; all others cleaned now."""
-    if not given:
-        return None
-    if getattr(given, "read_late", False):
-        return given
-    if type(given) is dict and longest is None and (most is None or len(given) <= most) and _is_plain(given):
+    if type(given) is not dict:
+        if given is None or getattr(given, "read_late", False):
+            return given
+    elif longest is None and (most is None or len(given) <= most) and _is_plain(given):
         return given.copy()
     return BoundedAttributes(most, given, immutable=False, max_value_len=longest)
 

@@ -233,8 +233,9 @@ class BreakerFrame(Frame):
             send = self.held.pop(0)
         except IndexError:  # another thread was faster
             return
-        send.breaker_recorded = outcome or "none"
-        send.release()
+        if send.is_open:  # the process's end may have ended it
+            send.breaker_recorded = outcome or "none"
+            send.release()
 
 
 class ResolutionFrame(Frame):

@@ -8,17 +8,17 @@ Nothing here takes a lock: what only one thread may do is claimed by popping a l
 """
 
 import os
-from collections.abc import Mapping
 from time import time_ns
 from typing import Any, TypeVar
 
 from opentelemetry.context import Context, get_current
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from . import emit, mapping, metrics, resends, waits
 from . import semconv as sc
 from .frames import AttemptFrame, BreakerFrame, CacheAnswer, Frame, HTTPFrame, RetryFrame, Target, at_end, current_in
+from .late import LateAttributes
 from .retry_after import retry_after
 from .urls import url_hash
 
@@ -40,8 +40,8 @@ _S = TypeVar("_S", bound="Send")
 _open: set["Send"] = set()
 
 
-class Send:
-    """One send. `wire`: True on the wire, False answered by a cache without, None unknown."""
+class Send(LateAttributes):
+    """One send, and its span's attributes. `wire`: True on the wire, False answered by a cache without, None unknown."""
 
     # What most sends never learn stands here: a send is made for every request, and each store counts.
     end: int | None = None
@@ -80,11 +80,11 @@ class Send:
         self.resend_count, self.retry_source, before, self.past = resends.count(hop, retries, is_send=is_send)
         if before is not None and before.end is not None and self.resend_count:
             self.retry_wait = max(0, start - before.end)
-        self.span = (hop.tracer or emit.tracer()).start_span(
+        self.span: Span = (hop.tracer or emit.tracer()).start_span(
             target.method if target.method in _METHODS else "HTTP",
             context,
             SpanKind.CLIENT,
-            self._identity(),
+            self,
             start_time=start,
         )
         if hop.waits:
@@ -200,12 +200,14 @@ class Send:
         except IndexError:
             return
         span = self.span
-        if span.is_recording():
+        if self.was_read and span.is_recording():
             span.set_attributes(self._attributes())
-            if self.error is not None or (self.status is not None and self.status >= 400):
-                span.set_status(_ERROR)
+        if (self.error is not None or (self.status is not None and self.status >= 400)) and span.is_recording():
+            span.set_status(_ERROR)
         span.end(self.end)
+        # The span may keep this until it is exported: nothing of the call stays alive by it, nor the span by itself.
         self.hop = self.attempt = None
+        self.span = INVALID_SPAN
         _open.discard(self)
         if metrics.live is not None and self.wire:
             self._measure(metrics.live)
@@ -219,8 +221,17 @@ class Send:
         facts = {sc.SERVER_ADDRESS: self.target.host, sc.HTTP_REQUEST_ROLE: self.role, sc.HTTP_CACHE_RESULT: said}
         live.told(sc.HTTP_CACHE, facts)
 
+    def facts(self) -> dict[str, AttributeValue]:
+        """What is known: until the span ends, that with which it starts."""
+        facts = self._identity()
+        if self._unended:
+            self.was_read = True
+        else:
+            facts |= self._attributes()
+        return facts
+
     def _identity(self) -> dict[str, AttributeValue]:
-        """What a sampler may decide by: the conventions ask for these at the span's start."""
+        """What a sampler may decide by: the conventions ask for it at the span's start."""
         target = self.target
         return {
             sc.HTTP_REQUEST_METHOD: target.method if target.method in _METHODS else "_OTHER",
@@ -240,7 +251,7 @@ class Send:
             facts[sc.ERROR_TYPE] = self.error
         return facts
 
-    def _attributes(self) -> Mapping[str, AttributeValue]:
+    def _attributes(self) -> dict[str, AttributeValue]:
         """What is known. Written out by cases, since this runs for every request, and most are answered plainly."""
         facts = self._outcome()
         facts[sc.URL_HASH] = url_hash(self.target.address)
@@ -336,7 +347,7 @@ def conclude(hop: HTTPFrame, response: Any, error: BaseException | None, carried
     if answered_alone or not hop.sent:
         late = _after_the_fact(hop, response, error, cache if answered_alone else None)
     elif response is not None:
-        winner = carried or (hop.sends[-1] if hop.sends else None)
+        winner = carried if carried is not None else hop.sends[-1] if hop.sends else None
         if winner is not None and winner.is_open:
             winner.received(response, cache)
     for send in list(hop.sends):
