@@ -30,7 +30,17 @@ from typing import Any, Final
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, Span, SpanLimits, Tracer, TracerProvider, sampling
+from opentelemetry.sdk.trace import (
+    Event,
+    Span,
+    SpanLimits,
+    SpanProcessor,
+    SynchronousMultiSpanProcessor,
+    Tracer,
+    TracerProvider,
+    sampling,
+)
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import (
     INVALID_SPAN,
@@ -57,6 +67,7 @@ _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _SAMPLED_RANDOM: Final = TraceFlags(TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID)
 _PLAIN: Final = frozenset((str, int, float, bool))
 _TEXT: Final = frozenset((str,))
+_NOBODY: Final = INVALID_SPAN.get_span_context()
 _new = object.__new__
 
 
@@ -159,6 +170,7 @@ class RecorderSpan(Span):
     _links = _Late(_links_of)
     kept: Any = None
     """Attributes that were given, until they are read."""
+    hooks: "_Hooks"
 
     def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
         """As the SDK's, the attributes read later."""
@@ -176,15 +188,41 @@ class RecorderSpan(Span):
             read = self.__dict__.get("_attributes")
             if read is not None:
                 read._immutable = True
-        processor = self._span_processor
-        processor._on_ending(self)
-        processor.on_end(self)
+        hooks = self.hooks
+        for told in hooks.ending:
+            told(self)
+        for told in hooks.end:
+            told(self)
+
+
+_PROCESSORS: Final = (
+    "_span_processors"  # where the SDK's processor of processors keeps them, a new tuple for each added
+)
+_Told = tuple[Callable[..., object], ...]
+
+
+class _Hooks:
+    """What a provider's processors are told of a span, without those of them that do nothing."""
+
+    def __init__(self, processor: Any) -> None:
+        self.processors: Any = getattr(processor, _PROCESSORS, self)
+        told = self.processors if type(processor) is SynchronousMultiSpanProcessor else (processor,)
+        self.start, self.ending, self.end = (_told(told, name) for name in ("on_start", "_on_ending", "on_end"))
+
+
+def _told(processors: Sequence[Any], name: str) -> _Told:
+    idle = [getattr(known, name) for known in (SpanProcessor, SimpleSpanProcessor, BatchSpanProcessor)]
+    if name == "on_end":
+        idle = idle[:1]
+    methods = [getattr(processor, name) for processor in processors]
+    return tuple([method for method in methods if getattr(method, "__func__", None) not in idle])
 
 
 class RecorderTracer(Tracer):
     """The SDK's tracer, whose spans are `RecorderSpan`s wherever that makes no difference."""
 
     _is_fast: bool | None = None
+    _hooks: "_Hooks | None" = None
 
     def start_span(
         self,
@@ -203,28 +241,36 @@ class RecorderTracer(Tracer):
             is_fast = self._is_fast = self._may_be_fast()
         current: Any = (get_current() if context is None else context).get(_SPAN_KEY)
         parent = current.get_span_context() if current is not None else None
-        if parent is not None and type(parent) is SpanContext and not parent.is_valid:
-            parent = None
         # _tracer_config: whether this tracer is switched off
         if (
             not is_fast
             or links
             or not self._tracer_config.is_enabled
-            or (parent is not None and (type(parent) is not SpanContext or not parent.trace_flags & _SAMPLED))
+            or not (parent is None or type(parent) is SpanContext)
         ):
             return super().start_span(
                 name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
             )
         ids = self.id_generator
-        if parent is None:
+        trace_id, _, _, flags, state, is_valid = parent or _NOBODY  # a tuple: read at once
+        if not is_valid:
+            parent = None
             flags = _SAMPLED_RANDOM if ids.is_trace_id_random() else _SAMPLED
             made = SpanContext(ids.generate_trace_id(), ids.generate_span_id(), False, flags)
+        elif flags & _SAMPLED:
+            flags = _SAMPLED_RANDOM if flags & TraceFlags.RANDOM_TRACE_ID else _SAMPLED
+            made = SpanContext(trace_id, ids.generate_span_id(), False, flags, state)
         else:
-            flags = _SAMPLED_RANDOM if parent.trace_flags & TraceFlags.RANDOM_TRACE_ID else _SAMPLED
-            made = SpanContext(parent.trace_id, ids.generate_span_id(), False, flags, parent.trace_state)
+            return super().start_span(
+                name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
+            )
         span = _new(RecorderSpan)
         span._name, span._context, span._kind, span._parent = name, made, kind, parent
-        self._equip(span)
+        # What the spans of a tracer share. A fork may change the resource; spans that began before it keep theirs.
+        span._resource = self.resource
+        span._instrumentation_info, span._instrumentation_scope = self.instrumentation_info, self._instrumentation_scope
+        span._span_processor, span._limits, span._sampler = self.span_processor, self._span_limits, self.sampler
+        span._lock = Lock()
         if attributes is not None:
             limits = self._span_limits  # what the provider was told of limits
             span.kept = _kept(attributes, limits.max_span_attributes, limits.max_span_attribute_length)
@@ -233,16 +279,13 @@ class RecorderTracer(Tracer):
         if not set_status_on_exception:
             span._set_status_on_exception = False
         span._start_time = time_ns() if start_time is None else start_time
-        self.span_processor.on_start(span, parent_context=context)
+        hooks = self._hooks
+        if hooks is None or hooks.processors is not getattr(self.span_processor, _PROCESSORS, hooks):
+            hooks = self._hooks = _Hooks(self.span_processor)
+        span.hooks = hooks
+        for told in hooks.start:
+            told(span, parent_context=context)
         return span
-
-    def _equip(self, span: RecorderSpan) -> None:
-        """What the spans of a tracer share. A fork may change the resource; spans that began before it keep theirs."""
-        span._resource = self.resource
-        span._instrumentation_info = self.instrumentation_info
-        span._instrumentation_scope = self._instrumentation_scope
-        span._span_processor, span._limits, span._sampler = self.span_processor, self._span_limits, self.sampler
-        span._lock = Lock()
 
     def _may_be_fast(self) -> bool:
         # _tracer_metrics: the SDK's internal metrics, which count each span as it starts and ends
@@ -281,8 +324,8 @@ def unknown_fields() -> tuple[tuple[str, ...], tuple[str, ...]]:
     tracer = provider.get_tracer("retrospan")
     stock = set(vars(Tracer.start_span(tracer, "GET", Context())))
     tracer._is_fast = True
-    ours = set(vars(tracer.start_span("GET", Context())))
-    ours |= {name for name in vars(RecorderSpan) if name[0] == "_" and name not in dir(Span) and name[:2] != "__"}
+    ours = {name for name in (*vars(tracer.start_span("GET", Context())), *vars(RecorderSpan)) if name[0] == "_"}
+    ours -= {*dir(Span), *(name for name in ours if name[:2] == "__")}
     return tuple(sorted(ours - stock)), tuple(sorted(stock - ours))
 
 

@@ -70,10 +70,12 @@ def count(
     earlier, base = None, 0
     if retries:
         path = tuple([(frame.serial, frame.attempt) for frame in retries])
-        earlier = retries[0].past.get(_key(hop))
-        base = _count_of_attempt(earlier, path)
+        if retries[0].past or retries[0].unkeyed:
+            earlier = _remembered(retries[0]).get(_key(hop))
+            base = _count_of_attempt(earlier, path)
     number, source, before = _known(hop, earlier, base, path)
-    if (not number or before is None) and (last := _inferable(hop)) is not None:
+    last = _last.get()
+    if last is not None and last.failed and (not number or before is None) and _follows(hop, last):
         if number:
             before = last  # a header says how often, the last send to that URL says when
         elif hop.content_key is not None and last.content_key == hop.content_key:
@@ -84,6 +86,19 @@ def count(
     else:
         past.request = None
     return number, source, before, past
+
+
+def _remembered(frame: RetryFrame) -> dict[int, Past]:
+    """The last send of each request in this frame."""
+    remembered, unkeyed = frame.past, frame.unkeyed
+    while unkeyed:
+        past = unkeyed.pop(0)
+        key = _key(past)
+        remembered.pop(key, None)  # the last one stands last, the oldest first
+        remembered[key] = past
+        if len(remembered) > _MOST_REMEMBERED:
+            remembered.pop(next(iter(remembered)), None)
+    return remembered
 
 
 def _count_of_attempt(earlier: Past | None, path: Path) -> int:
@@ -114,22 +129,17 @@ def _known(hop: HTTPFrame, earlier: Past | None, base: int, path: Path) -> tuple
     return 0, None, None
 
 
-def _inferable(hop: HTTPFrame) -> Past | None:
-    """The send right before, if it failed, went to the same place and was this task's, under the same parent."""
-    last = _last.get()
-    if last is None or not last.failed or last.owner != hop.owner or last.parent_span_id != hop.parent.span_id:
-        return None
+def _follows(hop: HTTPFrame, last: Past) -> bool:
+    """Whether the send right before, which failed, went to the same place and was this task's, under the same parent."""
+    if last.owner != hop.owner or last.parent_span_id != hop.parent.span_id:
+        return False
     here, there = hop.target, last.target
-    return last if here.method == there.method and here.address == there.address else None
+    return here.method == there.method and here.address == there.address
 
 
 def _remember(hop: HTTPFrame, retries: list[RetryFrame], past: Past) -> None:
     if retries:
-        remembered, key = retries[0].past, _key(hop)
-        remembered.pop(key, None)  # the last one stands last, the oldest first
-        remembered[key] = past
-        if len(remembered) > _MOST_REMEMBERED:
-            remembered.pop(next(iter(remembered)), None)
+        retries[0].unkeyed.append(past)
     if not hop.sent:
         hop.resends = past.count
     hop.sent += 1
@@ -144,8 +154,8 @@ def leave_last(hop: HTTPFrame) -> None:
         _last.set(hop.previous)
 
 
-def _key(hop: HTTPFrame) -> int:
-    return hash((hop.target.method, hop.target.address, hop.content_key))
+def _key(of: HTTPFrame | Past) -> int:
+    return hash((of.target.method, of.target.address, of.content_key))
 
 
 def _is_later(path: Path, earlier: Path) -> bool:

@@ -28,6 +28,7 @@ _NOT_MODIFIED = 304
 _BODILESS = (204, _NOT_MODIFIED)
 _CONFIRMED = CacheAnswer(hit=True, revalidated=True, stale=False)
 _ERROR = Status(StatusCode.ERROR)
+_NO_RETRIES: list[RetryFrame] = []
 
 
 def is_retryable(status: int) -> bool:
@@ -53,7 +54,10 @@ class Send(LateAttributes):
     error: str | None = None
     body_bytes: int | None = None
     body_end: str | None = None
-    protocol: str | None = None
+    protocol: bytes | None = None
+    attempt: AttemptFrame | None = None
+    resend_count = 0
+    retry_source: str | None = None
     breaker_state: str | None = None
     breaker_recorded: str | None = None
     cache: CacheAnswer | None = None  # on the wire that goes without saying: no cache answered
@@ -75,11 +79,17 @@ class Send(LateAttributes):
         self.start, self.wire, self.role = start, wire, hop.role
         self.holds: list[object] = []
         self._unended = [True]
-        retries, breaker, attempt, decides = _around(frame)
-        self.attempt: AttemptFrame | None = attempt
-        self.resend_count, self.retry_source, before, self.past = resends.count(hop, retries, is_send=is_send)
-        if before is not None and before.end is not None and self.resend_count:
-            self.retry_wait = max(0, start - before.end)
+        if frame is hop and hop.outer is None:
+            retries, breaker, decides = _NO_RETRIES, None, False
+        else:
+            retries, breaker, attempt, decides = _around(frame)
+            if attempt is not None:
+                self.attempt = attempt
+        count, source, before, self.past = resends.count(hop, retries, is_send=is_send)
+        if count:
+            self.resend_count, self.retry_source = count, source
+            if before is not None and before.end is not None:
+                self.retry_wait = max(0, start - before.end)
         self.span: Span = (hop.tracer or emit.tracer()).start_span(
             target.method if target.method in _METHODS else "HTTP",
             context,
@@ -96,7 +106,10 @@ class Send(LateAttributes):
     def _take_waits(self, hop: HTTPFrame) -> int:
         mine, hop.waits = hop.waits, []
         waits.tell_taken(mine, hop, self.span)
-        return sum(wait.end - wait.start for wait in mine)
+        delay = 0
+        for wait in mine:
+            delay += wait.end - wait.start
+        return delay
 
     def _hear_breaker(self, hop: HTTPFrame, breaker: BreakerFrame | None, decides: bool) -> None:
         """The nearest breaker gives the state; it decides the outcome too, unless a retry frame lies between."""
@@ -118,9 +131,7 @@ class Send(LateAttributes):
             if is_retryable(status):
                 past.fail()
             self.retry_after = retry_after(response.headers, status)
-        version = response.extensions.get("http_version")
-        if version:
-            self.protocol = version[5:].decode("ascii", "replace")
+        self.protocol = response.extensions.get("http_version")
         attempt = self.attempt
         if attempt is not None:
             attempt.last_status, attempt.last_host = status, self.target.host
@@ -206,7 +217,9 @@ class Send(LateAttributes):
             span.set_status(_ERROR)
         span.end(self.end)
         # The span may keep this until it is exported: nothing of the call stays alive by it, nor the span by itself.
-        self.hop = self.attempt = None
+        self.hop = None
+        if self.attempt is not None:
+            self.attempt = None
         self.span = INVALID_SPAN
         _open.discard(self)
         if metrics.live is not None and self.wire:
@@ -263,8 +276,8 @@ class Send(LateAttributes):
             facts[sc.HTTP_REQUEST_ROLE] = self.role
         if self.body_bytes is not None:
             facts[sc.HTTP_RESPONSE_BODY_SIZE] = self.body_bytes
-        if self.protocol is not None:
-            facts[sc.NETWORK_PROTOCOL_VERSION] = self.protocol
+        if self.protocol:
+            facts[sc.NETWORK_PROTOCOL_VERSION] = self.protocol[5:].decode("ascii", "replace")  # of b"HTTP/1.1"
         if self.ttfb is not None:
             facts[sc.HTTP_RESPONSE_TTFB_MS] = waits.milliseconds(self.ttfb)
         if self.delay is not None:
@@ -348,10 +361,14 @@ def conclude(hop: HTTPFrame, response: Any, error: BaseException | None, carried
         late = _after_the_fact(hop, response, error, cache if answered_alone else None)
     elif response is not None:
         winner = carried if carried is not None else hop.sends[-1] if hop.sends else None
-        if winner is not None and winner.is_open:
+        if winner is not None and winner._unended:
             winner.received(response, cache)
-    for send in list(hop.sends):
-        send.let_go(hop)
+    while hop.sends:
+        try:
+            send = hop.sends.pop()
+        except IndexError:  # another thread was faster
+            break
+        send.release()
     resends.leave_last(hop)
     if hop.waits or hop.polls:
         hop.close()

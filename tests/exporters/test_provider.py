@@ -140,7 +140,9 @@ def test_processors_of_every_kind_see_what_they_see_of_stock_spans() -> None:
         with tracer.start_as_current_span("outer", attributes={"a": 1}):
             tracer.start_span("inner").end()
         provider.shutdown()
-        seen_by.append([seen(span) | {"resource": None, "json": None, "times": None} for span in exporter.get_finished_spans()])
+        seen_by.append(
+            [seen(span) | {"resource": None, "json": None, "times": None} for span in exporter.get_finished_spans()]
+        )
     assert seen_by[0] == seen_by[1]
     assert len(seen_by[0]) == 2
 
