@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from time import time_ns
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context, get_current
@@ -157,8 +157,8 @@ def _links_of(span: "RecorderSpan") -> Sequence[Link]:
 class RecorderSpan(Span):
     """The SDK's span; its constructor does not run, and the fields that it would set are these, or set by the tracer."""
 
-    # Set by the tracer: _name _context _kind _parent _start_time _resource _instrumentation_info _instrumentation_scope
-    # _span_processor _limits _lock _sampler.
+    # Set by the tracer on each span: _name _context _kind _parent _start_time _lock; and on a class of its own for all of
+    # them: _resource _instrumentation_info _instrumentation_scope _span_processor _limits _sampler.
     _end_time: int | None = None
     _status = Status(StatusCode.UNSET)
     _trace_config = None
@@ -170,7 +170,7 @@ class RecorderSpan(Span):
     _links = _Late(_links_of)
     kept: Any = None
     """Attributes that were given, until they are read."""
-    hooks: "_Hooks"
+    hooks: ClassVar["_Hooks"]
 
     def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
         """As the SDK's, the attributes read later."""
@@ -222,7 +222,7 @@ class RecorderTracer(Tracer):
     """The SDK's tracer, whose spans are `RecorderSpan`s wherever that makes no difference."""
 
     _is_fast: bool | None = None
-    _hooks: "_Hooks | None" = None
+    _spans: type[RecorderSpan] | None = None
 
     def start_span(
         self,
@@ -264,13 +264,11 @@ class RecorderTracer(Tracer):
             return super().start_span(
                 name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
             )
-        span = _new(RecorderSpan)
-        span._name, span._context, span._kind, span._parent = name, made, kind, parent
-        # What the spans of a tracer share. A fork may change the resource; spans that began before it keep theirs.
-        span._resource = self.resource
-        span._instrumentation_info, span._instrumentation_scope = self.instrumentation_info, self._instrumentation_scope
-        span._span_processor, span._limits, span._sampler = self.span_processor, self._span_limits, self.sampler
-        span._lock = Lock()
+        spans = self._spans
+        if spans is None or spans.hooks.processors is not getattr(self.span_processor, _PROCESSORS, spans.hooks):
+            spans = self._spans = self._class_of_spans()
+        span = _new(spans)
+        span._name, span._context, span._kind, span._parent, span._lock = name, made, kind, parent, Lock()
         if attributes is not None:
             limits = self._span_limits  # what the provider was told of limits
             span.kept = _kept(attributes, limits.max_span_attributes, limits.max_span_attribute_length)
@@ -279,13 +277,27 @@ class RecorderTracer(Tracer):
         if not set_status_on_exception:
             span._set_status_on_exception = False
         span._start_time = time_ns() if start_time is None else start_time
-        hooks = self._hooks
-        if hooks is None or hooks.processors is not getattr(self.span_processor, _PROCESSORS, hooks):
-            hooks = self._hooks = _Hooks(self.span_processor)
-        span.hooks = hooks
-        for told in hooks.start:
+        for told in spans.hooks.start:
             told(span, parent_context=context)
         return span
+
+    def _class_of_spans(self) -> type[RecorderSpan]:
+        """A class that holds what all spans of this tracer share."""
+        shared = {
+            "_resource": self.resource,
+            "_instrumentation_info": self.instrumentation_info,
+            "_instrumentation_scope": self._instrumentation_scope,
+            "_span_processor": self.span_processor,
+            "_limits": self._span_limits,
+            "_sampler": self.sampler,
+            "hooks": _Hooks(self.span_processor),
+        }
+        return type("RecorderSpan", (RecorderSpan,), shared)
+
+    def _set_resource(self, resource: Resource) -> None:
+        """The provider's word of a new resource, after a fork: spans that began before it keep theirs."""
+        super()._set_resource(resource)
+        self._spans = None
 
     def _may_be_fast(self) -> bool:
         # _tracer_metrics: the SDK's internal metrics, which count each span as it starts and ends
@@ -324,7 +336,8 @@ def unknown_fields() -> tuple[tuple[str, ...], tuple[str, ...]]:
     tracer = provider.get_tracer("retrospan")
     stock = set(vars(Tracer.start_span(tracer, "GET", Context())))
     tracer._is_fast = True
-    ours = {name for name in (*vars(tracer.start_span("GET", Context())), *vars(RecorderSpan)) if name[0] == "_"}
+    span = tracer.start_span("GET", Context())
+    ours = {name for thing in (span, type(span), RecorderSpan) for name in vars(thing) if name[0] == "_"}
     ours -= {*dir(Span), *(name for name in ours if name[:2] == "__")}
     return tuple(sorted(ours - stock)), tuple(sorted(stock - ours))
 

@@ -324,7 +324,9 @@ class _Library:
                 try:
                     self._inner.close()
                 finally:
-                    self._over(body_end="closed")
+                    send = self.retrospan_send
+                    if send is not None and send.end is None:
+                        self._over(body_end="closed")
 
         class FollowedAsyncStream(_Followed, module.AsyncByteStream):  # type: ignore[misc, name-defined]
             async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -364,21 +366,22 @@ class _Library:
         """Before a send on the wire."""
         context = get_current()
         request = args[0] if args else kwargs["request"]
-        frame = frames.current_in(context)
-        # Right inside the client's hook nothing can have come to say otherwise since.
-        is_inside = frame is not None and frame.__class__ is _Hop and frame.inside is context
+        frame: Any = context.get(KEY)
+        # Right inside the client's hook nothing can have come between that says otherwise.
+        is_inside = frame is not None and frame.kind == "http" and frame.inside is context
         if (not is_inside and _is_suppressed(context)) or (
             self._excluded is not None and self._excluded.search(str(request.url))
         ):
             return None
-        hop = frames.nearest(HTTPFrame, frame) if frame is not None else None
-        alone: HTTPFrame | None = None
-        if hop is None or not hop.is_open:  # a transport used without a client
-            alone = hop = _Hop(self, request, context)
+        hop = frame if is_inside else frames.nearest(HTTPFrame, frame) if frame is not None else None
+        if hop is not None and hop.is_open:
+            send = sends.begin(request, hop, frame, context, self._make_send)
+        else:  # a transport used without a client
+            hop = _Hop(self, request, context)
             hop.is_open = False
             context = get_current()
-        send = sends.begin(request, hop, context, self._make_send)
-        send.alone = alone
+            send = sends.begin(request, hop, hop, context, self._make_send)
+            send.alone = hop
         emit.propagate_to(request.headers, send.span, context)
         if self.tells:
             program_hooks.sending.set(send.span)

@@ -36,12 +36,14 @@ class Past:
         self.failed = True
         if self.request is not None and (request := self.request()) is not None:
             _of_request[request] = self
+            _has_failed[0] = True
 
 
 _last: ContextVar[Past | None] = ContextVar("retrospan-last-send", default=None)
 """The last send of a task, for inference."""
 _of_request: WeakKeyDictionary[Any, Past] = WeakKeyDictionary()
 """The last send of a Request, once one of it has failed."""
+_has_failed = [False]  # whether one ever has: quicker than to ask the dictionary
 
 
 def asked_for(headers: Any) -> int:
@@ -58,14 +60,18 @@ def asked_for(headers: Any) -> int:
     return 0
 
 
-def count(
-    hop: HTTPFrame, retries: list[RetryFrame], *, is_send: bool = True
-) -> tuple[int, str | None, Past | None, Past]:
+def count(hop: HTTPFrame, retries: list[RetryFrame], is_send: bool) -> tuple[int, str | None, Past | None, Past]:
     """The resend count of the send that now begins in `hop`, inside these open retry frames, outermost first.
 
     Returns the count, its source (None when 0), the send before (None when unknown) and what later sends will ask.
     With `is_send` false nothing was sent (a limiter or breaker refused) and nothing is remembered.
     """
+    last = _last.get()
+    if not (retries or hop.sent or hop.asked or _has_failed[0] or (last is not None and last.failed)):
+        past = Past(0, 0, (), hop)  # as most are: nothing has gone before
+        if is_send:
+            hop.sent, hop.previous = 1, past
+        return 0, None, None, past
     path: Path = ()
     earlier, base = None, 0
     if retries:
@@ -74,7 +80,6 @@ def count(
             earlier = _remembered(retries[0]).get(_key(hop))
             base = _count_of_attempt(earlier, path)
     number, source, before = _known(hop, earlier, base, path)
-    last = _last.get()
     if last is not None and last.failed and (not number or before is None) and _follows(hop, last):
         if number:
             before = last  # a header says how often, the last send to that URL says when
@@ -120,7 +125,7 @@ def _known(hop: HTTPFrame, earlier: Past | None, base: int, path: Path) -> tuple
         return hop.resends + hop.sent, "transport", hop.previous
     if base:
         return base, "frame", None
-    if _of_request and hop.request is not None and (request := hop.request()) is not None:
+    if _has_failed[0] and hop.request is not None and (request := hop.request()) is not None:
         past = _of_request.get(request)
         if past is not None and past.failed:
             return past.count + 1, "request", past
@@ -144,7 +149,12 @@ def _remember(hop: HTTPFrame, retries: list[RetryFrame], past: Past) -> None:
         hop.resends = past.count
     hop.sent += 1
     hop.previous = past
-    if _of_request and past.request is not None and (request := past.request()) is not None and request in _of_request:
+    if (
+        _has_failed[0]
+        and past.request is not None
+        and (request := past.request()) is not None
+        and request in _of_request
+    ):
         _of_request[request] = past
 
 

@@ -17,7 +17,7 @@ from opentelemetry.util.types import AttributeValue
 
 from . import emit, mapping, metrics, resends, waits
 from . import semconv as sc
-from .frames import AttemptFrame, BreakerFrame, CacheAnswer, Frame, HTTPFrame, RetryFrame, Target, at_end, current_in
+from .frames import AttemptFrame, BreakerFrame, CacheAnswer, Frame, HTTPFrame, RetryFrame, Target, at_end
 from .late import LateAttributes
 from .retry_after import retry_after
 from .urls import url_hash
@@ -70,12 +70,11 @@ class Send(LateAttributes):
         start: int,
         wire: bool | None,
         context: Context,
-        *,
-        target: Target | None = None,
-        is_send: bool = True,
+        target: Target,
+        is_send: bool,
     ) -> None:
         self.hop: HTTPFrame | None = hop
-        self.target = target = target or hop.target
+        self.target = target
         self.start, self.wire, self.role = start, wire, hop.role
         self.holds: list[object] = []
         self._unended = [True]
@@ -85,7 +84,7 @@ class Send(LateAttributes):
             retries, breaker, attempt, decides = _around(frame)
             if attempt is not None:
                 self.attempt = attempt
-        count, source, before, self.past = resends.count(hop, retries, is_send=is_send)
+        count, source, before, self.past = resends.count(hop, retries, is_send)
         if count:
             self.resend_count, self.retry_source = count, source
             if before is not None and before.end is not None:
@@ -99,7 +98,7 @@ class Send(LateAttributes):
         )
         if hop.waits:
             self.delay = self._take_waits(hop)
-        if breaker is not None or hop.breaker is not None:
+        if breaker is not None or (hop.breaker is not None and not wire):
             self._hear_breaker(hop, breaker, decides)
         _open.add(self)
 
@@ -324,14 +323,15 @@ def _around(frame: Frame) -> tuple[list[RetryFrame], BreakerFrame | None, Attemp
     return retries, breaker, attempt, decides
 
 
-def begin(request: Any, hop: HTTPFrame, context: Context, make: type[_S]) -> _S:
-    """The wire hook's part: a request goes out now. Whatever went before in this hop is not what its client gets."""
+def begin(request: Any, hop: HTTPFrame, frame: Frame, context: Context, make: type[_S]) -> _S:
+    """The wire hook's part: a request goes out now, in this innermost frame. Whatever went before in this hop is not what
+    its client gets."""
     if hop.sends and hop.is_open:
         settle(hop)
     method, url, target = request.method, request.url, hop.target
     if (url is not target.url and url != target.url) or method != target.method:
         target = Target(method, url)  # a transport between sends elsewhere: the row is of where it went
-    send = make(hop, current_in(context) or hop, time_ns(), True, context, target=target)
+    send = make(hop, frame, time_ns(), True, context, target, True)
     if hop.is_open:
         send.holds.append(hop)
         hop.sends.append(send)
@@ -382,7 +382,7 @@ def _after_the_fact(
     start = (hop.cache_started or hop.started) if response is not None else hop.started
     wire = False if cache is not None else None
     context = emit.below(hop.parent, get_current())
-    send = Send(hop, hop, start, wire, context, is_send=response is not None or not hop.refused)
+    send = Send(hop, hop, start, wire, context, hop.target, response is not None or not hop.refused)
     if response is None:
         send.finish(now, error=type(error).__name__)
         return None
