@@ -71,6 +71,8 @@ def count(hop: HTTPFrame, retries: list[RetryFrame], is_send: bool) -> tuple[int
         past = Past(0, 0, (), hop)  # as most are: nothing has gone before
         if is_send:
             hop.sent, hop.previous = 1, past
+        else:
+            past.request = None
         return 0, None, None, past
     path: Path = ()
     earlier, base = None, 0
