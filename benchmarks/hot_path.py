@@ -4,31 +4,45 @@
 
 One process, `client.get` on a real HTTPTransport over a pool that answers at once, bodies read, spans discarded in another
 thread, URLs unique. Blocks of requests of every contender come in random order; what counts is the caller's own CPU time
-(`thread_time`). Printed is each contender's addition over the bare client, as a ratio to the official instrumentation's.
+(`thread_time`), the median over the blocks. Printed is each contender's addition over the bare client (or over the bare
+stack of retry, breaker and limiter), as a ratio to what the official instrumentation adds to HTTP alone. The last table is
+the CPU time of the whole process, with OTLP encoding behind.
 """
 
 import argparse
+import asyncio
+import gc
+import itertools
 import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from contextlib import contextmanager, nullcontext
+from typing import Any, NamedTuple
 
 import httpcore2
 import httpx2
 import pybreaker
 import tenacity
 from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor as OfficialInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from pyrate_limiter import Duration, Limiter, Rate
 
 import retrospan_instrumentation
+from retrospan_exporters.processor import RecorderSpanProcessor
+from retrospan_exporters.provider import RecorderTracerProvider
+from retrospan_exporters.run import Run
 
 BODY = b'{"ok": true}'
 HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"12")]
+EXTENSIONS = {"http_version": b"HTTP/1.1"}
+URLS = (f"https://api.example.org/works/{number}?page={number % 7}" for number in itertools.count())
+WARM_UP = 20
+
+Call = Callable[[str], Any]
 
 
 class Discarding(SpanExporter):
@@ -38,123 +52,214 @@ class Discarding(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
+class Encoding(SpanExporter):
+    """Encodes spans as OTLP, and forgets them."""
+
+    def export(self, spans: Any) -> SpanExportResult:
+        encode_spans(spans).SerializeToString()
+        return SpanExportResult.SUCCESS
+
+
+class Rows:
+    """An exporter as our processor has it: one that may keep rows back; this one never does."""
+
+    run = Run("benchmark")
+    has_own_processor = False
+    waiting = dropped = 0
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self.export = exporter.export
+
+    def retry(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+
 class Pool:
     """Answers at once."""
 
     def handle_request(self, request: Any) -> Any:
-        return httpcore2.Response(200, headers=HEADERS, content=iter([BODY]), extensions={"http_version": b"HTTP/1.1"})
+        return httpcore2.Response(200, headers=HEADERS, content=iter([BODY]), extensions=EXTENSIONS)
 
     def close(self) -> None:
         pass
 
 
-def make_client() -> httpx2.Client:
-    transport = httpx2.HTTPTransport()
-    transport._pool.close()
-    transport._pool = Pool()  # type: ignore[assignment]
-    return httpx2.Client(transport=transport)
+class AsyncPool:
+    """The same for asyncio."""
+
+    async def handle_async_request(self, request: Any) -> Any:
+        async def body() -> Any:
+            yield BODY
+
+        return httpcore2.Response(200, headers=HEADERS, content=body(), extensions=EXTENSIONS)
+
+    async def aclose(self) -> None:
+        pass
 
 
-def http_only(client: httpx2.Client) -> Callable[[str], object]:
-    return client.get
+def http(is_async: bool) -> Call:
+    """A client's `get`."""
+    transport: Any = httpx2.AsyncHTTPTransport() if is_async else httpx2.HTTPTransport()
+    transport._pool = AsyncPool() if is_async else Pool()
+    return (httpx2.AsyncClient if is_async else httpx2.Client)(transport=transport).get
 
 
-def whole_stack(client: httpx2.Client) -> Callable[[str], object]:
-    """Retry, breaker and limiter around it: their own cost is in the baseline too."""
+def stack(is_async: bool) -> Call:
+    """Retry, breaker and limiter around it: their own cost is in the baseline, too."""
+    get = http(is_async)
     limiter = Limiter(Rate(10**9, Duration.SECOND))
     breaker = pybreaker.CircuitBreaker(name="api.example.org")
-    retrying = tenacity.Retrying(stop=tenacity.stop_after_attempt(3))
+    stop = tenacity.stop_after_attempt(3)
 
     def guarded(url: str) -> object:
         limiter.try_acquire("api.example.org:metadata")
-        return client.get(url)
+        return get(url)
 
-    return lambda url: retrying(breaker.call, guarded, url)
+    async def guarded_async(url: str) -> object:
+        with breaker.calling():
+            await limiter.try_acquire_async("api.example.org:metadata")
+            return await get(url)
+
+    retrying, retrying_async = tenacity.Retrying(stop=stop), tenacity.AsyncRetrying(stop=stop)
+    return (
+        (lambda url: retrying_async(guarded_async, url))
+        if is_async
+        else (lambda url: retrying(breaker.call, guarded, url))
+    )
 
 
-def contenders(provider: TracerProvider) -> dict[str, tuple[Callable[[], AbstractContextManager[None]], Any]]:
-    @contextmanager
-    def official() -> Iterator[None]:
+class Contender(NamedTuple):
+    """Who instruments, by which provider, and what is called."""
+
+    instrumentation: str
+    provider: str
+    shape: Callable[[bool], Call]
+
+    @property
+    def baseline(self) -> "Contender":
+        return Contender("bare", "", self.shape)
+
+
+OFFICIAL = Contender("official", "stock", http)
+CONTENDERS = (
+    Contender("bare", "", http),
+    Contender("bare", "", stack),
+    OFFICIAL,
+    *(Contender("retrospan", provider, shape) for shape in (http, stack) for provider in ("stock", "fast")),
+)
+TITLES = {http: "HTTP", stack: "whole stack"}
+
+
+@contextmanager
+def instrumented(by: str, provider: TracerProvider | None) -> Iterator[None]:
+    if by == "official":
         OfficialInstrumentor().instrument(tracer_provider=provider)
-        try:
-            yield
-        finally:
-            OfficialInstrumentor().uninstrument()
-
-    @contextmanager
-    def ours() -> Iterator[None]:
+    elif by == "retrospan":
         retrospan_instrumentation.instrument_all(tracer_provider=provider)
-        try:
-            yield
-        finally:
+    try:
+        yield
+    finally:
+        if by == "official":
+            OfficialInstrumentor().uninstrument()
+        elif by == "retrospan":
             retrospan_instrumentation.uninstrument_all()
 
-    return {
-        "bare client": (nullcontext, http_only),
-        "official, HTTP": (official, http_only),
-        "retrospan, HTTP": (ours, http_only),
-        "bare stack": (nullcontext, whole_stack),
-        "retrospan, whole stack": (ours, whole_stack),
-    }
+
+def block(call: Call, is_async: bool, requests: int, clock: Callable[[], float], after: Callable[[], object]) -> float:
+    """CPU a request, seconds, by this clock."""
+    urls = [next(URLS) for _ in range(requests + WARM_UP)]
+
+    async def run_async() -> float:
+        for url in urls[:WARM_UP]:
+            await call(url)
+        start = clock()
+        for url in urls[WARM_UP:]:
+            await call(url)
+        after()
+        return clock() - start
+
+    def run() -> float:
+        for url in urls[:WARM_UP]:
+            call(url)
+        start = clock()
+        for url in urls[WARM_UP:]:
+            call(url)
+        after()
+        return clock() - start
+
+    gc.collect()
+    return (asyncio.run(run_async()) if is_async else run()) / requests
 
 
-def block(call: Callable[[str], object], urls: Iterator[str], requests: int) -> float:
-    """Caller's CPU a request, seconds."""
-    mine = [next(urls) for _ in range(requests)]
-    for url in mine[:10]:
-        call(url)
-    start = time.thread_time()
-    for url in mine:
-        call(url)
-    return (time.thread_time() - start) / requests
-
-
-def span_seconds(provider: TracerProvider, spans: int) -> float:
-    """A bare SDK span with 12 attributes."""
-    tracer = provider.get_tracer("benchmark")
-    attributes: dict[str, str | int] = {f"key.{number}": number for number in range(6)}
-    attributes |= {f"key.{number}": "value" for number in range(6, 12)}
-    start = time.thread_time()
-    for _ in range(spans):
-        tracer.start_span("GET", kind=trace.SpanKind.CLIENT, attributes=attributes).end()
-    return (time.thread_time() - start) / spans
-
-
-def compare(provider: TracerProvider, blocks: int, requests: int) -> dict[str, float]:
-    """What each adds to a request, µs."""
-    urls = (f"https://api.example.org/works/{number}?page={number % 7}" for number in iter(range(10**9)))
-    measured: dict[str, list[float]] = {name: [] for name in contenders(provider)}
-    bare_spans = []
+def compare(
+    providers: dict[str, TracerProvider],
+    blocks: int,
+    requests: int,
+    *,
+    is_async: bool = False,
+    within: bool = False,
+    whole_process: bool = False,
+) -> dict[Contender, list[float]]:
+    """What each contender adds to a request in each block, µs."""
+    clock = time.process_time if whole_process else time.thread_time
+    cost: dict[Contender, list[float]] = {contender: [] for contender in CONTENDERS}
     for _ in range(blocks):
-        bare_spans.append(span_seconds(provider, requests))
-        for name, (instrumented, shape) in random.sample(sorted(contenders(provider).items()), len(measured)):
-            with instrumented():
-                measured[name].append(block(shape(make_client()), urls, requests))
-    cost = {name: statistics.median(values) * 1e6 for name, values in measured.items()}
-    return {
-        "official, HTTP": cost["official, HTTP"] - cost["bare client"],
-        "retrospan, HTTP": cost["retrospan, HTTP"] - cost["bare client"],
-        "retrospan, whole stack": cost["retrospan, whole stack"] - cost["bare stack"],
-        "a bare span, 12 attributes": statistics.median(bare_spans) * 1e6,
-    }
+        for contender in random.sample(CONTENDERS, len(CONTENDERS)):
+            provider = providers.get(contender.provider)
+            tracer = (provider or trace.NoOpTracerProvider()).get_tracer("benchmark")
+            after = provider.force_flush if whole_process and provider is not None else int
+            with (
+                tracer.start_as_current_span("a resolution") if within else nullcontext(),
+                instrumented(contender.instrumentation, provider),
+            ):
+                measured = block(contender.shape(is_async), is_async, requests, clock, after)
+            cost[contender].append(measured * 1e6)
+            if provider is not None:
+                provider.force_flush()
+    medians = {contender: statistics.median(values) for contender, values in cost.items()}
+    return {c: [value - medians[c.baseline] for value in values] for c, values in cost.items() if c != c.baseline}
+
+
+def make_providers(exporter: Callable[[], SpanExporter]) -> dict[str, TracerProvider]:
+    """The SDK's provider and processor, and ours, as `configure()` sets them up."""
+    stock, fast = TracerProvider(), RecorderTracerProvider()
+    stock.add_span_processor(BatchSpanProcessor(exporter(), max_queue_size=2**17, schedule_delay_millis=50))
+    fast.add_span_processor(RecorderSpanProcessor(Rows(exporter())))
+    return {"stock": stock, "fast": fast}
+
+
+def show(columns: dict[str, dict[Contender, list[float]]]) -> None:
+    """One row a contender, one column a way of calling: µs, and the ratio to the official one with its quartiles."""
+    print(f"{'':32}" + "".join(f"{title:>26}" for title in columns))
+    for contender in (c for c in CONTENDERS if c != c.baseline):
+        cells = []
+        for added in columns.values():
+            official = statistics.median(added[OFFICIAL])
+            low, middle, high = (value / official for value in statistics.quantiles(added[contender], n=4))
+            cells.append(f"{middle * official:7.1f} {middle:5.2f} ({low:.2f}–{high:.2f})")
+        name = f"{contender.instrumentation}, {TITLES[contender.shape]}, {contender.provider}"
+        print(f"{name:32}" + "".join(f"{cell:>26}" for cell in cells))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--blocks", type=int, default=20)
-    parser.add_argument("--requests", type=int, default=300)
+    parser.add_argument("--blocks", type=int, default=15)
+    parser.add_argument("--requests", type=int, default=200)
+    parser.add_argument("--quick", action="store_true", help="synchronous calls outside every span only")
     wanted = parser.parse_args()
-    provider = TracerProvider()
-    provider.add_span_processor(BatchSpanProcessor(Discarding(), max_queue_size=2**17, schedule_delay_millis=200))
-    alone = compare(provider, wanted.blocks, wanted.requests)
-    with provider.get_tracer("benchmark").start_as_current_span("a resolution"):
-        inside = compare(provider, wanted.blocks, wanted.requests)
-    print(
-        f"{'adds to a request, caller thread':34} {'alone, µs':>10} {'× official':>11} {'in a span, µs':>14} {'× official':>11}"
-    )
-    for name in alone:
-        ratios = alone[name] / alone["official, HTTP"], inside[name] / inside["official, HTTP"]
-        print(f"{name:34} {alone[name]:10.1f} {ratios[0]:11.2f} {inside[name]:14.1f} {ratios[1]:11.2f}")
+    providers = make_providers(Discarding)
+    ways = {"sync": {}, "sync, in a span": {"within": True}}
+    ways |= {"asyncio": {"is_async": True}, "asyncio, in a span": {"is_async": True, "within": True}}
+    chosen = dict(list(ways.items())[:1] if wanted.quick else ways.items())
+    print("Adds to a request, caller's thread: µs, × official (quartiles)\n")
+    show({title: compare(providers, wanted.blocks, wanted.requests, **way) for title, way in chosen.items()})
+    if not wanted.quick:
+        print("\nAdds to a request, whole process, OTLP encoding behind: µs, × official (quartiles)\n")
+        encoding = make_providers(Encoding)
+        show({"sync": compare(encoding, wanted.blocks, wanted.requests, whole_process=True)})
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from logging import getLogger
 from typing import Final, Protocol
 
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context, attach, set_value
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from . import lifecycle
@@ -89,9 +89,6 @@ class RecorderSpanProcessor(SpanProcessor):
         self._asked = self._served = 0
 
     # -- the program's path: no lock is waited for; it may run in a signal handler, in __del__, during a fork
-
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Nothing."""
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the span."""

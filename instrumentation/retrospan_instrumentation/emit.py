@@ -18,6 +18,7 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, Tracer, Tra
 from opentelemetry.util.types import AttributeValue
 
 from . import metrics
+from .late import LateAttributes
 from .semconv import SCOPE, VERSION
 
 Facts = Mapping[str, AttributeValue | None]
@@ -58,11 +59,11 @@ def propagate_to(headers: Any, span: Span, context: Context) -> None:
     if not _propagator[1] or _BAGGAGE_KEY in context:
         propagator.inject(headers, trace.set_span_in_context(span, context))
         return
-    named = span.get_span_context()
-    if named.is_valid:
-        headers["traceparent"] = "00-%032x-%016x-%02x" % (named.trace_id, named.span_id, named.trace_flags)  # noqa: UP031  # the quickest
-        if named.trace_state:
-            headers["tracestate"] = named.trace_state.to_header()
+    trace_id, span_id, _, flags, state, is_valid = span.get_span_context()  # a tuple: read at once
+    if is_valid:
+        headers["traceparent"] = "00-%032x-%016x-%02x" % (trace_id, span_id, flags)  # noqa: UP031  # the quickest
+        if state:
+            headers["tracestate"] = state.to_header()
 
 
 def known(facts: Facts) -> dict[str, AttributeValue]:
@@ -83,11 +84,12 @@ def tell(
 
     Times are nanoseconds since 1970. `parent` is the span that was current when it happened; without it, the current one.
     """
-    attributes = known(facts)
     if on is None:
         end = end or time_ns()
     if metrics.live is not None:
-        metrics.live.told(name, attributes, (end - start) / 1e9 if start is not None and end is not None else 0.0)
+        metrics.live.told(name, facts, (end - start) / 1e9 if start is not None and end is not None else 0.0)
+    # What is late is complete in itself, and a provider may read it later.
+    attributes = facts if isinstance(facts, LateAttributes) else known(facts)
     if on is not None:
         if on.is_recording():  # the SDK warns of an event on a span that has ended
             on.add_event(name, attributes, timestamp=end)

@@ -16,7 +16,7 @@ import asyncio
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from time import time_ns
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
@@ -43,7 +43,6 @@ at_end: list[Callable[[], None]] = []
 _serials = itertools.count(1)
 _local = threading.local()
 _trio: Any = None
-_NO_VALUES: Mapping[str, object] = {}
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _F = TypeVar("_F", bound="Frame")
 Owner = ref[Any]
@@ -132,14 +131,14 @@ class Frame:
         self.polls: dict[Poll, Wait] = {}
         self.is_open = True
 
-    def enter(self, span: Span | None = None, values: Mapping[str, object] = _NO_VALUES) -> None:
-        """Become the current frame; with a span, that is the current span too. `values` are further keys of the context."""
-        self._before = before = get_current()
+    def enter(self, span: Span | None = None, before: Context | None = None) -> None:
+        """Become the current frame; with a span, that is the current span too. `before` is the current context."""
+        if before is None:
+            before = get_current()
+        self._before = before
         # A context is a dict that refuses to be changed; this one is nobody's yet, and one copy is enough.
         inside = Context(before)
         dict.__setitem__(inside, KEY, self)
-        if values:
-            dict.update(inside, values)
         if span is not None:
             dict.__setitem__(inside, SPAN_KEY, span)
         attach(inside)
@@ -153,7 +152,8 @@ class Frame:
     def close(self) -> None:
         """The call is over: what nobody took of its waits is told now."""
         self.is_open = False
-        _tell_left(self.waits, self.polls)
+        if self.waits or self.polls:
+            _tell_left(self.waits, self.polls)
 
     def tell_waits(self) -> None:
         """Tell the waits that no request took; none of them is for a later one."""
@@ -183,11 +183,12 @@ class RetryFrame(Frame):
     attempt = 1
     span: Span | None = None
 
-    def __init__(self, of: int) -> None:
-        super().__init__()
+    def __init__(self, of: int, context: Context | None = None) -> None:
+        super().__init__(context)
         self.of = of
         self.serial = next(_serials)
-        self.past: dict[int, Past] = {}
+        self.past: dict[int, Past] = {}  # the last send of each request
+        self.unkeyed: list[Past] = []  # those not yet told apart: a call that sends once never needs to
 
     def __del__(self) -> None:
         if self.is_open:  # a loop that was left by `break` after a failure
@@ -209,8 +210,8 @@ class BreakerFrame(Frame):
     outcome: str | None = None
     host: str | None = None
 
-    def __init__(self, of: int, name: str, state: str) -> None:
-        super().__init__()
+    def __init__(self, of: int, name: str, state: str, context: Context | None = None) -> None:
+        super().__init__(context)
         self.of, self.name, self.state = of, name, state
         self.held: list[Send] = []
 
@@ -233,8 +234,9 @@ class BreakerFrame(Frame):
             send = self.held.pop(0)
         except IndexError:  # another thread was faster
             return
-        send.breaker_recorded = outcome or "none"
-        send.release()
+        if send.is_open:  # the process's end may have ended it
+            send.breaker_recorded = outcome or "none"
+            send.release()
 
 
 class ResolutionFrame(Frame):
@@ -296,6 +298,7 @@ class HTTPFrame(Frame):
     breaker: tuple[str, str] | None = None  # state and outcome of a breaker inside the transport
     tracer: Tracer | None = None  # of a client that has its own
     refused = False  # a limiter or breaker inside refused: no send happened, nothing later is its retry
+    inside: Context | None = None  # the context that it has made
 
     def __init__(
         self, method: str, url: Any, role: str | None, parent: SpanContext, context: Context | None = None

@@ -88,16 +88,23 @@ def fault(error: BaseException) -> None:
     )
 
 
-def _hooked(function: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
-    """A method inside what `enter` makes of each call. A plain function: wrapt's binding would cost half a hook more."""
+def _hooked(
+    function: Callable[..., Any], enter: Enter, owner: "LibraryInstrumentor", layer: str, when: bool = True
+) -> Callable[..., Any]:
+    """A method inside what `enter` makes of each call, while `owner.is_on` is `when`; each counts for this layer.
+
+    A plain function, with no other in between: wrapt's binding would cost half a hook more.
+    """
 
     @functools.wraps(function)
     def hooked(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
-        try:
-            call = enter(instance, args, kwargs)
-        except Exception as error:
-            fault(error)
-            call = None
+        call = None
+        if owner.is_on is when:
+            try:
+                layers.add(layer)
+                call = enter(instance, args, kwargs)
+            except Exception as error:
+                fault(error)
         if call is None:
             return function(instance, *args, **kwargs)
         try:
@@ -115,16 +122,20 @@ def _hooked(function: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
     return hooked
 
 
-def _hooked_async(function: Callable[..., Any], enter: Enter) -> Callable[..., Any]:
+def _hooked_async(
+    function: Callable[..., Any], enter: Enter, owner: "LibraryInstrumentor", layer: str, when: bool = True
+) -> Callable[..., Any]:
     """The same of a coroutine function: nothing differs but the `await`."""
 
     @functools.wraps(function)
     async def hooked(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
-        try:
-            call = enter(instance, args, kwargs)
-        except Exception as error:
-            fault(error)
-            call = None
+        call = None
+        if owner.is_on is when:
+            try:
+                layers.add(layer)
+                call = enter(instance, args, kwargs)
+            except Exception as error:
+                fault(error)
         if call is None:
             return await function(instance, *args, **kwargs)
         try:
@@ -186,7 +197,8 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its packag
     distribution: ClassVar[str] = ""
     versions: ClassVar[str] = ""
 
-    _on = False
+    is_on = False
+    """Whether it is instrumented now; a wrapper that could not be taken off lets every call through."""
     _patches: list[tuple[Any, str, Any]]
     _waiting: set[str]
 
@@ -210,7 +222,7 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its packag
             self._patches, self._waiting = [], set()
         if is_disabled():
             return
-        self._on = True
+        self.is_on = True
         for name, hook in self.targets().items():
             if sys.modules.get(name) is not None:
                 # A module that another thread is just importing is waited for: half of it would have nothing to hook.
@@ -220,14 +232,14 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its packag
                 wrapt.register_post_import_hook(partial(self._loaded, hook), name)
 
     def _uninstrument(self, **kwargs: Any) -> None:
-        self._on = False
+        self.is_on = False
         # Whoever patched over us keeps what it has; ours then lets every call through, until it is on again.
         self._patches = [patch for patch in reversed(self._patches) if not _taken_off(*patch)][::-1]
 
     def _loaded(self, hook: Callable[[ModuleType], None], module: ModuleType) -> None:
         # Runs inside the target's import: a fault here would fail the program's `import`.
         try:
-            if self._on and self._supported():
+            if self.is_on and self._supported():
                 hook(module)
         except Exception as error:
             fault(error)
@@ -250,22 +262,17 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its packag
 
     def wrap(self, owner: Any, name: str, enter: Enter, *, asynchronous: bool = False, layer: str = "") -> None:
         """Surround `owner.name` with what `enter` makes; a call of it counts for this layer, by default the library's."""
-        counts_for = layer or self.layer
-
-        def entered(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-            if not self._on:
-                return None
-            layers.add(counts_for)
-            return enter(instance, args, kwargs)
-
+        layer = layer or self.layer
         surround = _hooked_async if asynchronous else _hooked
         original = owner.__dict__.get(name)
         if isinstance(original, FunctionType) and isinstance(owner, type):
-            self._place(owner, name, surround(original, entered))
+            self._place(owner, name, surround(original, enter, self, layer))
             return
 
         def wrapper(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return surround(lambda _, *args, **kwargs: wrapped(*args, **kwargs), entered)(instance, *args, **kwargs)
+            return surround(lambda _, *args, **kwargs: wrapped(*args, **kwargs), enter, self, layer)(
+                instance, *args, **kwargs
+            )
 
         self.patch(owner, name, wrapper)
 
@@ -285,14 +292,8 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its packag
         if name in thing.__dict__:
             return
         method = function or getattr(type(thing), name)
-
-        def entered(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-            if self._on:
-                return None
-            layers.add(self.layer)
-            return enter(instance, args, kwargs)
-
-        thing.__dict__[name] = types.MethodType((_hooked_async if asynchronous else _hooked)(method, entered), thing)
+        surround = _hooked_async if asynchronous else _hooked
+        thing.__dict__[name] = types.MethodType(surround(method, enter, self, self.layer, when=False), thing)
 
     def patch(self, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
         """Put a wrapt wrapper on `owner.name`, where the owner itself defines it."""
@@ -305,8 +306,3 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its packag
         if not _is_hooked(owner.__dict__[name]):
             setattr(owner, name, hook)
             self._patches.append((owner, name, hook))
-
-    @property
-    def is_on(self) -> bool:
-        """Whether it is instrumented now; a wrapper that could not be taken off lets every call through."""
-        return self._on

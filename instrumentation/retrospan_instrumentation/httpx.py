@@ -34,7 +34,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import INVALID_SPAN, Tracer, TracerProvider
 
 from . import emit, frames, metrics, program_hooks, resends, sends, waits
-from .frames import SPAN_KEY, HTTPFrame
+from .frames import KEY, SPAN_KEY, HTTPFrame
 from .hooks import Call, LibraryInstrumentor, fault, is_disabled
 from .program_hooks import ProgramHooks
 from .semconv import ROLES, SCOPE, VERSION
@@ -46,7 +46,6 @@ _logger = logging.getLogger("retrospan")
 # wherever it sits, which leaves the request to us; told apart by us, since a transport may make requests of its own.
 _OURS = "retrospan"
 _NOT_OTHERS = (None, False, _OURS)
-_SUPPRESSING = {_SUPPRESS_HTTP_INSTRUMENTATION_KEY: _OURS}
 _SHUNNED = "retrospan: not this client"
 _SUPPRESS_OLD = "suppress_instrumentation"
 
@@ -183,7 +182,7 @@ class _Hop(HTTPFrame):
         extensions = request.extensions
         role = extensions.get("role") if extensions and isinstance(extensions, dict) else None
         if role not in ROLES:
-            role = waits.role_in(context)
+            role = waits.role_in(context) if waits.ROLE_KEY in context else None
         parent: Any = context.get(SPAN_KEY, INVALID_SPAN)
         super().__init__(request.method, request.url, role, parent.get_span_context(), context)
         if library.tracer is not None:
@@ -194,10 +193,23 @@ class _Hop(HTTPFrame):
         content = request.__dict__.get("_content")  # absent while the body is a stream: nothing to compare
         if content is not None:
             self.content_key = hash(content)
-        self.asked = resends.asked_for(request.headers)
+        if asked := resends.asked_for(request.headers):
+            self.asked = asked
         self.request = ref(request)
         waits.take(self)
-        self.enter(values=_SUPPRESSING)
+        # A context is a dict that refuses to be changed; this one is nobody's yet.
+        self._before, self.inside = context, Context(context)
+        dict.update(self.inside, {KEY: self, _SUPPRESS_HTTP_INSTRUMENTATION_KEY: _OURS})
+        attach(self.inside)
+
+    def leave(self) -> None:
+        """Make current what was current before."""
+        inside, self.inside = self.inside, None
+        if get_current() is inside:
+            attach(self._before)  # type: ignore[arg-type]  # it has entered
+            self._before = None
+        else:
+            super().leave()
 
     def returned(self, result: Any) -> Any:
         self.leave()
@@ -312,7 +324,9 @@ class _Library:
                 try:
                     self._inner.close()
                 finally:
-                    self._over(body_end="closed")
+                    send = self.retrospan_send
+                    if send is not None and send.end is None:
+                        self._over(body_end="closed")
 
         class FollowedAsyncStream(_Followed, module.AsyncByteStream):  # type: ignore[misc, name-defined]
             async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -352,17 +366,22 @@ class _Library:
         """Before a send on the wire."""
         context = get_current()
         request = args[0] if args else kwargs["request"]
-        if _is_suppressed(context) or (self._excluded is not None and self._excluded.search(str(request.url))):
+        frame: Any = context.get(KEY)
+        # Right inside the client's hook nothing can have come between that says otherwise.
+        is_inside = frame is not None and frame.kind == "http" and frame.inside is context
+        if (not is_inside and _is_suppressed(context)) or (
+            self._excluded is not None and self._excluded.search(str(request.url))
+        ):
             return None
-        frame = frames.current_in(context)
-        hop = frames.nearest(HTTPFrame, frame) if frame is not None else None
-        alone: HTTPFrame | None = None
-        if hop is None or not hop.is_open:  # a transport used without a client
-            alone = hop = _Hop(self, request, context)
+        hop = frame if is_inside else frames.nearest(HTTPFrame, frame) if frame is not None else None
+        if hop is not None and hop.is_open:
+            send = sends.begin(request, hop, frame, context, self._make_send)
+        else:  # a transport used without a client
+            hop = _Hop(self, request, context)
             hop.is_open = False
             context = get_current()
-        send = sends.begin(request, hop, context, self._make_send)
-        send.alone = alone
+            send = sends.begin(request, hop, hop, context, self._make_send)
+            send.alone = hop
         emit.propagate_to(request.headers, send.span, context)
         if self.tells:
             program_hooks.sending.set(send.span)

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 from weakref import ref
 
+from opentelemetry.context import Context, get_current
 from opentelemetry.util.types import AttributeValue
 
 from . import emit, frames, mapping, metrics
@@ -44,10 +45,11 @@ class PybreakerInstrumentor(LibraryInstrumentor):
         def call(state: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
             breaker = state._breaker
             listen(breaker)
-            frame = frames.current()
+            context = get_current()
+            frame = frames.current_in(context)
             if isinstance(frame, BreakerFrame) and frame.of == id(breaker):
                 return None  # a half-open trial and `calling()` come through here a second time for the same call
-            return _BreakerCall(module, breaker)
+            return _BreakerCall(module, breaker, context)
 
         def calling(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             listen(instance)
@@ -150,13 +152,13 @@ def _listener(module: ModuleType) -> Any:
 class _BreakerCall(BreakerFrame):
     """One call through a breaker: the frame, and what surrounds the call."""
 
-    def __init__(self, module: ModuleType, breaker: Any) -> None:
-        super().__init__(id(breaker), str(breaker.name or ""), "closed")
+    def __init__(self, module: ModuleType, breaker: Any, context: Context) -> None:
+        super().__init__(id(breaker), str(breaker.name or ""), "closed", context)
         self._refusal, self._breaker = module.CircuitBreakerError, breaker
         outer = self.outer
         # The request that this breaker is inside of, if it is inside one.
         self._hop = frames.nearest(HTTPFrame, outer) if outer is not None else None
-        self.enter()
+        self.enter(before=context)
 
     def returned(self, result: Any) -> Any:
         self._over()
@@ -203,7 +205,7 @@ class _CallingBlock(ContextDecorator):
 
     def __enter__(self) -> Any:
         try:
-            self._call = _BreakerCall(self._module, self._breaker)
+            self._call = _BreakerCall(self._module, self._breaker, get_current())
         except Exception as error:
             fault(error)
         try:

@@ -36,12 +36,14 @@ class Past:
         self.failed = True
         if self.request is not None and (request := self.request()) is not None:
             _of_request[request] = self
+            _has_failed[0] = True
 
 
 _last: ContextVar[Past | None] = ContextVar("retrospan-last-send", default=None)
 """The last send of a task, for inference."""
 _of_request: WeakKeyDictionary[Any, Past] = WeakKeyDictionary()
 """The last send of a Request, once one of it has failed."""
+_has_failed = [False]  # whether one ever has: quicker than to ask the dictionary
 
 
 def asked_for(headers: Any) -> int:
@@ -58,22 +60,29 @@ def asked_for(headers: Any) -> int:
     return 0
 
 
-def count(
-    hop: HTTPFrame, retries: list[RetryFrame], *, is_send: bool = True
-) -> tuple[int, str | None, Past | None, Past]:
+def count(hop: HTTPFrame, retries: list[RetryFrame], is_send: bool) -> tuple[int, str | None, Past | None, Past]:
     """The resend count of the send that now begins in `hop`, inside these open retry frames, outermost first.
 
     Returns the count, its source (None when 0), the send before (None when unknown) and what later sends will ask.
     With `is_send` false nothing was sent (a limiter or breaker refused) and nothing is remembered.
     """
+    last = _last.get()
+    if not (retries or hop.sent or hop.asked or _has_failed[0] or (last is not None and last.failed)):
+        past = Past(0, 0, (), hop)  # as most are: nothing has gone before
+        if is_send:
+            hop.sent, hop.previous = 1, past
+        else:
+            past.request = None
+        return 0, None, None, past
     path: Path = ()
     earlier, base = None, 0
     if retries:
         path = tuple([(frame.serial, frame.attempt) for frame in retries])
-        earlier = retries[0].past.get(_key(hop))
-        base = _count_of_attempt(earlier, path)
+        if retries[0].past or retries[0].unkeyed:
+            earlier = _remembered(retries[0]).get(_key(hop))
+            base = _count_of_attempt(earlier, path)
     number, source, before = _known(hop, earlier, base, path)
-    if (not number or before is None) and (last := _inferable(hop)) is not None:
+    if last is not None and last.failed and (not number or before is None) and _follows(hop, last):
         if number:
             before = last  # a header says how often, the last send to that URL says when
         elif hop.content_key is not None and last.content_key == hop.content_key:
@@ -84,6 +93,19 @@ def count(
     else:
         past.request = None
     return number, source, before, past
+
+
+def _remembered(frame: RetryFrame) -> dict[int, Past]:
+    """The last send of each request in this frame."""
+    remembered, unkeyed = frame.past, frame.unkeyed
+    while unkeyed:
+        past = unkeyed.pop(0)
+        key = _key(past)
+        remembered.pop(key, None)  # the last one stands last, the oldest first
+        remembered[key] = past
+        if len(remembered) > _MOST_REMEMBERED:
+            remembered.pop(next(iter(remembered)), None)
+    return remembered
 
 
 def _count_of_attempt(earlier: Past | None, path: Path) -> int:
@@ -105,7 +127,7 @@ def _known(hop: HTTPFrame, earlier: Past | None, base: int, path: Path) -> tuple
         return hop.resends + hop.sent, "transport", hop.previous
     if base:
         return base, "frame", None
-    if _of_request and hop.request is not None and (request := hop.request()) is not None:
+    if _has_failed[0] and hop.request is not None and (request := hop.request()) is not None:
         past = _of_request.get(request)
         if past is not None and past.failed:
             return past.count + 1, "request", past
@@ -114,27 +136,27 @@ def _known(hop: HTTPFrame, earlier: Past | None, base: int, path: Path) -> tuple
     return 0, None, None
 
 
-def _inferable(hop: HTTPFrame) -> Past | None:
-    """The send right before, if it failed, went to the same place and was this task's, under the same parent."""
-    last = _last.get()
-    if last is None or not last.failed or last.owner != hop.owner or last.parent_span_id != hop.parent.span_id:
-        return None
+def _follows(hop: HTTPFrame, last: Past) -> bool:
+    """Whether the send right before, which failed, went to the same place and was this task's, under the same parent."""
+    if last.owner != hop.owner or last.parent_span_id != hop.parent.span_id:
+        return False
     here, there = hop.target, last.target
-    return last if here.method == there.method and here.address == there.address else None
+    return here.method == there.method and here.address == there.address
 
 
 def _remember(hop: HTTPFrame, retries: list[RetryFrame], past: Past) -> None:
     if retries:
-        remembered, key = retries[0].past, _key(hop)
-        remembered.pop(key, None)  # the last one stands last, the oldest first
-        remembered[key] = past
-        if len(remembered) > _MOST_REMEMBERED:
-            remembered.pop(next(iter(remembered)), None)
+        retries[0].unkeyed.append(past)
     if not hop.sent:
         hop.resends = past.count
     hop.sent += 1
     hop.previous = past
-    if _of_request and past.request is not None and (request := past.request()) is not None and request in _of_request:
+    if (
+        _has_failed[0]
+        and past.request is not None
+        and (request := past.request()) is not None
+        and request in _of_request
+    ):
         _of_request[request] = past
 
 
@@ -144,8 +166,8 @@ def leave_last(hop: HTTPFrame) -> None:
         _last.set(hop.previous)
 
 
-def _key(hop: HTTPFrame) -> int:
-    return hash((hop.target.method, hop.target.address, hop.content_key))
+def _key(of: HTTPFrame | Past) -> int:
+    return hash((of.target.method, of.target.address, of.content_key))
 
 
 def _is_later(path: Path, earlier: Path) -> bool:

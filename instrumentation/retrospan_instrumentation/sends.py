@@ -8,17 +8,17 @@ Nothing here takes a lock: what only one thread may do is claimed by popping a l
 """
 
 import os
-from collections.abc import Mapping
 from time import time_ns
 from typing import Any, TypeVar
 
 from opentelemetry.context import Context, get_current
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from . import emit, mapping, metrics, resends, waits
 from . import semconv as sc
-from .frames import AttemptFrame, BreakerFrame, CacheAnswer, Frame, HTTPFrame, RetryFrame, Target, at_end, current_in
+from .frames import AttemptFrame, BreakerFrame, CacheAnswer, Frame, HTTPFrame, RetryFrame, Target, at_end
+from .late import LateAttributes
 from .retry_after import retry_after
 from .urls import url_hash
 
@@ -28,6 +28,7 @@ _NOT_MODIFIED = 304
 _BODILESS = (204, _NOT_MODIFIED)
 _CONFIRMED = CacheAnswer(hit=True, revalidated=True, stale=False)
 _ERROR = Status(StatusCode.ERROR)
+_NO_RETRIES: list[RetryFrame] = []
 
 
 def is_retryable(status: int) -> bool:
@@ -40,8 +41,8 @@ _S = TypeVar("_S", bound="Send")
 _open: set["Send"] = set()
 
 
-class Send:
-    """One send. `wire`: True on the wire, False answered by a cache without, None unknown."""
+class Send(LateAttributes):
+    """One send, and its span's attributes. `wire`: True on the wire, False answered by a cache without, None unknown."""
 
     # What most sends never learn stands here: a send is made for every request, and each store counts.
     end: int | None = None
@@ -53,7 +54,10 @@ class Send:
     error: str | None = None
     body_bytes: int | None = None
     body_end: str | None = None
-    protocol: str | None = None
+    protocol: bytes | None = None
+    attempt: AttemptFrame | None = None
+    resend_count = 0
+    retry_source: str | None = None
     breaker_state: str | None = None
     breaker_recorded: str | None = None
     cache: CacheAnswer | None = None  # on the wire that goes without saying: no cache answered
@@ -66,37 +70,45 @@ class Send:
         start: int,
         wire: bool | None,
         context: Context,
-        *,
-        target: Target | None = None,
-        is_send: bool = True,
+        target: Target,
+        is_send: bool,
     ) -> None:
         self.hop: HTTPFrame | None = hop
-        self.target = target = target or hop.target
+        self.target = target
         self.start, self.wire, self.role = start, wire, hop.role
         self.holds: list[object] = []
         self._unended = [True]
-        retries, breaker, attempt, decides = _around(frame)
-        self.attempt: AttemptFrame | None = attempt
-        self.resend_count, self.retry_source, before, self.past = resends.count(hop, retries, is_send=is_send)
-        if before is not None and before.end is not None and self.resend_count:
-            self.retry_wait = max(0, start - before.end)
-        self.span = (hop.tracer or emit.tracer()).start_span(
+        if frame is hop and hop.outer is None:
+            retries, breaker, decides = _NO_RETRIES, None, False
+        else:
+            retries, breaker, attempt, decides = _around(frame)
+            if attempt is not None:
+                self.attempt = attempt
+        count, source, before, self.past = resends.count(hop, retries, is_send)
+        if count:
+            self.resend_count, self.retry_source = count, source
+            if before is not None and before.end is not None:
+                self.retry_wait = max(0, start - before.end)
+        self.span: Span = (hop.tracer or emit.tracer()).start_span(
             target.method if target.method in _METHODS else "HTTP",
             context,
             SpanKind.CLIENT,
-            self._identity(),
+            self,
             start_time=start,
         )
         if hop.waits:
             self.delay = self._take_waits(hop)
-        if breaker is not None or hop.breaker is not None:
+        if breaker is not None or (hop.breaker is not None and not wire):
             self._hear_breaker(hop, breaker, decides)
         _open.add(self)
 
     def _take_waits(self, hop: HTTPFrame) -> int:
         mine, hop.waits = hop.waits, []
         waits.tell_taken(mine, hop, self.span)
-        return sum(wait.end - wait.start for wait in mine)
+        delay = 0
+        for wait in mine:
+            delay += wait.end - wait.start
+        return delay
 
     def _hear_breaker(self, hop: HTTPFrame, breaker: BreakerFrame | None, decides: bool) -> None:
         """The nearest breaker gives the state; it decides the outcome too, unless a retry frame lies between."""
@@ -118,9 +130,7 @@ class Send:
             if is_retryable(status):
                 past.fail()
             self.retry_after = retry_after(response.headers, status)
-        version = response.extensions.get("http_version")
-        if version:
-            self.protocol = version[5:].decode("ascii", "replace")
+        self.protocol = response.extensions.get("http_version")
         attempt = self.attempt
         if attempt is not None:
             attempt.last_status, attempt.last_host = status, self.target.host
@@ -200,12 +210,16 @@ class Send:
         except IndexError:
             return
         span = self.span
-        if span.is_recording():
+        if self.was_read and span.is_recording():
             span.set_attributes(self._attributes())
-            if self.error is not None or (self.status is not None and self.status >= 400):
-                span.set_status(_ERROR)
+        if (self.error is not None or (self.status is not None and self.status >= 400)) and span.is_recording():
+            span.set_status(_ERROR)
         span.end(self.end)
-        self.hop = self.attempt = None
+        # The span may keep this until it is exported: nothing of the call stays alive by it, nor the span by itself.
+        self.hop = None
+        if self.attempt is not None:
+            self.attempt = None
+        self.span = INVALID_SPAN
         _open.discard(self)
         if metrics.live is not None and self.wire:
             self._measure(metrics.live)
@@ -219,8 +233,17 @@ class Send:
         facts = {sc.SERVER_ADDRESS: self.target.host, sc.HTTP_REQUEST_ROLE: self.role, sc.HTTP_CACHE_RESULT: said}
         live.told(sc.HTTP_CACHE, facts)
 
+    def facts(self) -> dict[str, AttributeValue]:
+        """What is known: until the span ends, that with which it starts."""
+        facts = self._identity()
+        if self._unended:
+            self.was_read = True
+        else:
+            facts |= self._attributes()
+        return facts
+
     def _identity(self) -> dict[str, AttributeValue]:
-        """What a sampler may decide by: the conventions ask for these at the span's start."""
+        """What a sampler may decide by: the conventions ask for it at the span's start."""
         target = self.target
         return {
             sc.HTTP_REQUEST_METHOD: target.method if target.method in _METHODS else "_OTHER",
@@ -240,7 +263,7 @@ class Send:
             facts[sc.ERROR_TYPE] = self.error
         return facts
 
-    def _attributes(self) -> Mapping[str, AttributeValue]:
+    def _attributes(self) -> dict[str, AttributeValue]:
         """What is known. Written out by cases, since this runs for every request, and most are answered plainly."""
         facts = self._outcome()
         facts[sc.URL_HASH] = url_hash(self.target.address)
@@ -252,8 +275,8 @@ class Send:
             facts[sc.HTTP_REQUEST_ROLE] = self.role
         if self.body_bytes is not None:
             facts[sc.HTTP_RESPONSE_BODY_SIZE] = self.body_bytes
-        if self.protocol is not None:
-            facts[sc.NETWORK_PROTOCOL_VERSION] = self.protocol
+        if self.protocol:
+            facts[sc.NETWORK_PROTOCOL_VERSION] = self.protocol[5:].decode("ascii", "replace")  # of b"HTTP/1.1"
         if self.ttfb is not None:
             facts[sc.HTTP_RESPONSE_TTFB_MS] = waits.milliseconds(self.ttfb)
         if self.delay is not None:
@@ -300,14 +323,15 @@ def _around(frame: Frame) -> tuple[list[RetryFrame], BreakerFrame | None, Attemp
     return retries, breaker, attempt, decides
 
 
-def begin(request: Any, hop: HTTPFrame, context: Context, make: type[_S]) -> _S:
-    """The wire hook's part: a request goes out now. Whatever went before in this hop is not what its client gets."""
+def begin(request: Any, hop: HTTPFrame, frame: Frame, context: Context, make: type[_S]) -> _S:
+    """The wire hook's part: a request goes out now, in this innermost frame. Whatever went before in this hop is not what
+    its client gets."""
     if hop.sends and hop.is_open:
         settle(hop)
     method, url, target = request.method, request.url, hop.target
     if (url is not target.url and url != target.url) or method != target.method:
         target = Target(method, url)  # a transport between sends elsewhere: the row is of where it went
-    send = make(hop, current_in(context) or hop, time_ns(), True, context, target=target)
+    send = make(hop, frame, time_ns(), True, context, target, True)
     if hop.is_open:
         send.holds.append(hop)
         hop.sends.append(send)
@@ -336,11 +360,15 @@ def conclude(hop: HTTPFrame, response: Any, error: BaseException | None, carried
     if answered_alone or not hop.sent:
         late = _after_the_fact(hop, response, error, cache if answered_alone else None)
     elif response is not None:
-        winner = carried or (hop.sends[-1] if hop.sends else None)
-        if winner is not None and winner.is_open:
+        winner = carried if carried is not None else hop.sends[-1] if hop.sends else None
+        if winner is not None and winner._unended:
             winner.received(response, cache)
-    for send in list(hop.sends):
-        send.let_go(hop)
+    while hop.sends:
+        try:
+            send = hop.sends.pop()
+        except IndexError:  # another thread was faster
+            break
+        send.release()
     resends.leave_last(hop)
     if hop.waits or hop.polls:
         hop.close()
@@ -354,7 +382,7 @@ def _after_the_fact(
     start = (hop.cache_started or hop.started) if response is not None else hop.started
     wire = False if cache is not None else None
     context = emit.below(hop.parent, get_current())
-    send = Send(hop, hop, start, wire, context, is_send=response is not None or not hop.refused)
+    send = Send(hop, hop, start, wire, context, hop.target, response is not None or not hop.refused)
     if response is None:
         send.finish(now, error=type(error).__name__)
         return None

@@ -12,12 +12,13 @@ from types import ModuleType
 from typing import Any
 
 from opentelemetry import trace
+from opentelemetry.context import Context, get_current
 from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 
 from . import emit, frames, sends
 from . import semconv as sc
-from .frames import HTTPFrame, RetryFrame
+from .frames import SPAN_KEY, HTTPFrame, RetryFrame
 from .hooks import Call, LibraryInstrumentor
 
 
@@ -36,7 +37,9 @@ class TenacityInstrumentor(LibraryInstrumentor):
             state = args[0] if args else kwargs["retry_state"]
             if state.outcome is not None:
                 return _Iteration(sleep, state)
-            # Nothing has been tried since the last step: an attempt comes next.
+            # Nothing has been tried since the last step: an attempt comes next. A call's frame begins with the first.
+            if state.attempt_number == 1:
+                return None
             frame = frames.current()
             if isinstance(frame, RetryFrame) and frame.of == id(retrying):
                 frame.begin_attempt(state.attempt_number)
@@ -54,13 +57,14 @@ class TenacityInstrumentor(LibraryInstrumentor):
             self.wrap(module.AsyncRetrying, "iter", iterated, asynchronous=True)
 
 
-def _open(frame: RetryFrame) -> None:
+def _open(frame: RetryFrame, context: Context) -> None:
     """Enter; with a span of its own where nothing else would hold the attempts together."""
-    if not trace.get_current_span().is_recording() and (
+    current: Any = context.get(SPAN_KEY)
+    if (current is None or not current.is_recording()) and (
         frame.outer is None or frames.nearest(HTTPFrame, frame.outer) is None
     ):
-        frame.span = emit.tracer().start_span(sc.SPAN_RETRY, kind=SpanKind.INTERNAL)
-    frame.enter(frame.span)
+        frame.span = emit.tracer().start_span(sc.SPAN_RETRY, context, SpanKind.INTERNAL)
+    frame.enter(frame.span, context)
 
 
 def _close(frame: RetryFrame) -> None:
@@ -74,8 +78,9 @@ class _Retrying(RetryFrame):
     """One call of a policy: the frame, and what surrounds the call."""
 
     def __init__(self, retrying: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        super().__init__(id(retrying))
-        _open(self)
+        context = get_current()
+        super().__init__(id(retrying), context)
+        _open(self, context)
 
     def returned(self, result: Any) -> Any:
         self.leave()
@@ -129,7 +134,7 @@ def _enter_attempt(manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     frame.is_open = True
     frame.begin_attempt(state.attempt_number)
     if frame.span is None:
-        _open(frame)
+        _open(frame, get_current())
     else:
         frame.enter(frame.span)
 

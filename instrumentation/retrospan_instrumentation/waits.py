@@ -18,12 +18,14 @@ from typing import Any
 from weakref import ref
 
 from opentelemetry.context import Context, create_key, get_current
-from opentelemetry.trace import INVALID_SPAN, Span, SpanContext
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, Span, SpanContext
+from opentelemetry.util.types import AttributeValue
 
 from . import emit, frames, mapping
 from . import semconv as sc
 from .frames import SPAN_KEY, HTTPFrame, at_end, left
 from .hooks import fault
+from .late import LateAttributes
 
 ROLE_KEY = create_key("retrospan-role")
 _SECOND = 1_000_000_000
@@ -33,6 +35,7 @@ _POLLING_ALONE = 1 * _SECOND  # how long a refusal outside every frame waits for
 _TAKEN_WITHIN = 60 * _SECOND
 _MOST_EVENTS = 32
 _SWEEPS_APART = _SECOND // 4
+_NOBODY = INVALID_SPAN_CONTEXT
 _MOST_LEFT = 64  # a limiter that guards no requests leaves a wait a call: the oldest of so many are for none
 
 alone: ContextVar[tuple["Wait", ...]] = ContextVar("retrospan-waits", default=())
@@ -49,22 +52,8 @@ def milliseconds(nanoseconds: int) -> int:
     return (nanoseconds + 500_000) // 1_000_000
 
 
-class Wait:
-    """One acquire, or one final refusal."""
-
-    __slots__ = (
-        "_untaken",
-        "_untold",
-        "action",
-        "end",
-        "host",
-        "max_delay_ms",
-        "name",
-        "owner",
-        "parent",
-        "role",
-        "start",
-    )
+class Wait(LateAttributes):
+    """One acquire, or one final refusal, and the attributes of what tells of it."""
 
     def __init__(
         self,
@@ -79,8 +68,8 @@ class Wait:
         self.name, self.action, self.start, self.end, self.max_delay_ms = name, action, start, end, max_delay_ms
         self.host = mapping.host_of(name)
         self.role = mapping.role_of(name) or role_in(context)
-        parent: Any = context.get(SPAN_KEY, INVALID_SPAN)
-        self.parent: SpanContext = parent.get_span_context()
+        parent: Any = context.get(SPAN_KEY)
+        self.parent: SpanContext = _NOBODY if parent is None else parent.get_span_context()
         self.owner = owner
         self._untaken, self._untold = [True], [True]
 
@@ -111,20 +100,27 @@ class Wait:
             self._untold.pop()
         except IndexError:
             return
-        _granted.pop(id(self), None)
-        _refused.pop(id(self), None)
-        delay = self.end - self.start
-        facts: emit.Facts = {
-            sc.RATE_LIMITER_NAME: mapping.label_of(self.name),
-            sc.RATE_LIMITER_DELAY_MS: milliseconds(delay),
-            sc.RATE_LIMITER_MAX_DELAY_MS: self.max_delay_ms,
-            sc.SERVER_ADDRESS: self.host or host,
-            sc.HTTP_REQUEST_ROLE: self.role or role,
-        }
-        if on is not None and self.action == "acquire" and delay < _AT_ONCE:
-            emit.tell(sc.RATE_LIMITER_ACQUIRE, facts, end=self.end, on=on)
+        (_granted if self.action == "acquire" else _refused).pop(id(self), None)
+        if self.host is None:
+            self.host = host
+        if self.role is None:
+            self.role = role
+        if on is not None and self.action == "acquire" and self.end - self.start < _AT_ONCE:
+            emit.tell(sc.RATE_LIMITER_ACQUIRE, self, end=self.end, on=on)
         else:
-            emit.tell(f"rate_limiter.{self.action}", facts, self.start, self.end, parent=self.parent)
+            emit.tell(f"rate_limiter.{self.action}", self.facts(), self.start, self.end, parent=self.parent)
+
+    def facts(self) -> dict[str, AttributeValue]:
+        """What is known, and does not change once it has been told."""
+        return emit.known(
+            {
+                sc.RATE_LIMITER_NAME: mapping.label_of(self.name),
+                sc.RATE_LIMITER_DELAY_MS: milliseconds(self.end - self.start),
+                sc.RATE_LIMITER_MAX_DELAY_MS: self.max_delay_ms,
+                sc.SERVER_ADDRESS: self.host,
+                sc.HTTP_REQUEST_ROLE: self.role,
+            }
+        )
 
 
 def report(limiter: object, name: str, granted: bool, start: int, max_delay_ms: int | None) -> None:
@@ -133,14 +129,16 @@ def report(limiter: object, name: str, granted: bool, start: int, max_delay_ms: 
     now = time_ns()
     context = get_current()
     frame = frames.current_in(context)
-    hop = frames.nearest(HTTPFrame, frame) if frame is not None else None
+    hop, outermost = _around(frame)
     at = hop if hop is not None and hop.is_open else frame
     if at is not None and not at.is_open:
         at = None
     if hop is not None:
         hop.refused = not granted
     owner = frames.owner_ref()
-    polls = _polls_of(frame, at)
+    # Refusals live in the outermost retry frame, since a retry that asks again is polling too; else in this frame.
+    holder = outermost or at
+    polls = _polls if holder is None else holder.polls
     if polls or not granted:
         key = (_itself(limiter), name, owner)
         poll = polls.get(key)
@@ -170,14 +168,19 @@ def _itself(limiter: object) -> object:
         return limiter
 
 
-def _polls_of(frame: frames.Frame | None, at: frames.Frame | None) -> dict[frames.Poll, Wait]:
-    """Refusals live in the outermost retry frame, since a retry that asks again is polling too; else in this frame."""
-    outermost = at
+def _around(frame: frames.Frame | None) -> tuple[HTTPFrame | None, frames.Frame | None]:
+    """The nearest request that a frame is inside of, and the outermost retry."""
+    hop: HTTPFrame | None = None
+    outermost: frames.Frame | None = None
     while frame is not None:
-        if frame.is_open and isinstance(frame, frames.RetryFrame):
-            outermost = frame
+        kind = frame.kind
+        if kind == "retry":
+            if frame.is_open:
+                outermost = frame
+        elif kind == "http" and hop is None:
+            hop = frame  # type: ignore[assignment]  # its kind says so
         frame = frame.outer
-    return _polls if outermost is None else outermost.polls
+    return hop, outermost
 
 
 def _leave(wait: Wait, at: frames.Frame | None) -> None:
@@ -191,7 +194,7 @@ def _leave(wait: Wait, at: frames.Frame | None) -> None:
     else:
         left_here = [w for w in alone.get() if not w.taken]
         left_here.append(wait)
-    while len(left_here) > _MOST_LEFT:
+    if len(left_here) > _MOST_LEFT:
         left_here.pop(0).tell()
     if at is None:
         alone.set(tuple(left_here))
@@ -215,8 +218,8 @@ def take(hop: HTTPFrame) -> None:
 def _take_from(frame: frames.Frame, hop: HTTPFrame) -> None:
     for wait in list(frame.waits):
         if (
-            wait.host in (None, hop.host)
-            and (wait.owner in (hop.owner, frame.owner) or wait.owner_is_over)
+            (wait.host is None or wait.host == hop.host)
+            and (wait.owner is hop.owner or wait.owner in (hop.owner, frame.owner) or wait.owner_is_over)
             and wait.take()
         ):
             hop.waits.append(wait)

@@ -242,13 +242,14 @@ def provider_for(given: "TracerProvider | None", run_id: str) -> Any:
     """
     from opentelemetry import trace
     from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
+
+    from retrospan_exporters.provider import provider_class
 
     provider: Any = given or trace.get_tracer_provider()
     if hasattr(provider, "add_span_processor"):
         return provider
     if given is None and isinstance(provider, trace.ProxyTracerProvider):
-        made = TracerProvider(resource=Resource.create(resource_attributes(run_id)))
+        made = provider_class()(resource=Resource.create(resource_attributes(run_id)))
         trace.set_tracer_provider(made)
         return made
     raise TypeError(

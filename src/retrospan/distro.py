@@ -19,6 +19,7 @@ from opentelemetry.instrumentation.environment_variables import (
 from opentelemetry.sdk._configuration import _OTelSDKConfigurator
 from opentelemetry.sdk.environment_variables import OTEL_CONFIG_FILE
 
+from retrospan_exporters.provider import in_configurator
 from retrospan_exporters.run import RUN_ID
 from retrospan_exporters.sqlite import DB
 from retrospan_instrumentation.hooks import is_disabled
@@ -78,7 +79,8 @@ class RetrospanConfigurator(_OTelSDKConfigurator):
         if EXPORTER in asked or LINES in asked:
             _add_recorders(kwargs, has_record=EXPORTER in asked)
         try:
-            super()._configure(**kwargs)  # type: ignore[no-untyped-call]
+            with in_configurator():
+                super()._configure(**kwargs)  # type: ignore[no-untyped-call]
         except OSError as error:
             # An endpoint's port is taken, by another worker perhaps: that is no reason to record nothing.
             if _PROMETHEUS not in _names(os.environ.get(OTEL_METRICS_EXPORTER)):

@@ -184,7 +184,7 @@ def test_a_send_that_begins_just_as_what_would_hold_it_closes_is_not_held(spans:
         breaker.held = ClosingAtTheLastMoment(breaker)
         hop.is_open = False
     hop.enter()
-    send = sends.begin(request, hop, get_current(), sends.Send)
+    send = sends.begin(request, hop, hop, get_current(), sends.Send)
     hop.leave()
     breaker.leave()
     breaker.close()
