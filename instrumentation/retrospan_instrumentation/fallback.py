@@ -59,7 +59,7 @@ class FallbackInstrumentor(LibraryInstrumentor):
 
     def _tell_missing(self) -> None:
         """The process ends, and what the environment named was never imported: a name misspelt, most likely."""
-        for module in sorted(self._waiting if self._on else ()):
+        for module in sorted(self._waiting if self.is_on else ()):
             if module not in sys.modules:
                 _logger.warning("%s, named for a hook, was never imported: nothing was hooked there.", module)
 

@@ -266,7 +266,10 @@ def drain(final: bool = False) -> None:
     sweep()
     if final:
         for act in at_end:
-            act()
+            try:
+                act()
+            except Exception as error:
+                fault(error)
     _expire()
     for wait in [*_granted.values(), *(_refused.values() if final else ())]:
         wait.tell()
