@@ -29,6 +29,8 @@ NEEDED = (
     "packaging",
     "pytest",
     "pytest-timeout",
+    "hypothesis",
+    "trio",
 )
 
 
