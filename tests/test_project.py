@@ -42,7 +42,7 @@ def test_the_instrumentation_needs_the_opentelemetry_api_and_never_the_sdk() -> 
     assert ran.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize(("page", "least"), [("limits.md", 9), ("guarantees.md", 40)])
+@pytest.mark.parametrize(("page", "least"), [("limits.md", 9), ("guarantees.md", 40), ("archive.md", 7)])
 def test_every_limit_and_every_promise_of_the_docs_has_the_test_that_they_name(page: str, least: int) -> None:
     named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / page).read_text(encoding="utf-8")))
     written = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
