@@ -61,3 +61,24 @@ def test_every_instrumentor_is_found_by_the_launcher_under_its_name() -> None:
         for path in folder.glob("*.py")
         if re.search(r"^class [A-Z]\w*Instrumentor\(", path.read_text(encoding="utf-8"), re.MULTILINE)
     } - {"hooks"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "queries.py --rows 20000",
+        "slo.py --rows 5000 --rounds 1",
+        "hot_path.py --blocks 2 --requests 20 --quick",
+        pytest.param(
+            "exporter.py --rounds 1 --spans 500 --saturate 0.2 --kills 1 --memory 3000", marks=pytest.mark.long
+        ),
+    ],
+)
+def test_every_benchmark_runs(command: str) -> None:
+    """Nothing is said of its figures here: they are for a machine that is quiet."""
+    name, *options = command.split()
+    ran = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / name, *options], capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout
