@@ -1,5 +1,6 @@
 """What the project promises of itself: one-way imports, docs that are derived from the code."""
 
+import os
 import re
 import runpy
 import subprocess
@@ -7,6 +8,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import opentelemetry.sdk.trace as sdk
+import providers
 import pytest
 
 import retrospan_instrumentation
@@ -40,6 +43,15 @@ def test_the_instrumentation_needs_the_opentelemetry_api_and_never_the_sdk() -> 
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_make_test_runs_the_hooks_and_the_exporter_on_both_providers() -> None:
+    ran = subprocess.run(["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    _default, stock = [line for line in ran.splitlines() if "pytest" in line]
+    assert stock.startswith("RETROSPAN_FAST_SPANS=0 ")
+    assert {"tests/instrumentation", "tests/exporters"} <= set(stock.split())
+    is_stock = providers.TracerProvider is sdk.TracerProvider
+    assert is_stock == (os.environ.get("RETROSPAN_FAST_SPANS") == "0")
 
 
 @pytest.mark.parametrize(("page", "least"), [("limits.md", 9), ("guarantees.md", 40)])

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from instrumentation.scenario import HTTP
 from opentelemetry.context import get_current
-from opentelemetry.sdk.trace import TracerProvider
+from providers import TracerProvider
 
 import retrospan_instrumentation
 from origin import Origin
