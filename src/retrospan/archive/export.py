@@ -30,7 +30,7 @@ _RANGE: Final = 250_000
 _MEMORY: Final = "200MB"
 _LONGEST_NAME: Final = 100
 
-_CHUNK: Final = "SELECT {}, strftime(make_timestamp(CAST(round(ts * 1e6) AS BIGINT)), '%Y-%m-%d') AS day FROM rows"
+_DAY: Final = f"strftime(make_timestamp({schema.MICROSECONDS.format('ts')}), '%Y-%m-%d')"
 
 Advance = Callable[[int], object]
 
@@ -188,7 +188,9 @@ def _load(work: _Work, table: Table, condition: str) -> tuple[int, str]:
         rows = pa.RecordBatchReader.from_batches(first.schema, chain((first,), batches))
         work.connection.register("rows", rows)
         try:
-            work.connection.execute(f"CREATE OR REPLACE TEMP TABLE chunk AS {_CHUNK.format(schema.stored(table))}")
+            work.connection.execute(
+                f"CREATE OR REPLACE TEMP TABLE chunk AS SELECT {schema.stored(table)}, {_DAY} AS day FROM rows"
+            )
         finally:
             work.connection.unregister("rows")
         left_out = source.one(schema.unsound(table, condition))

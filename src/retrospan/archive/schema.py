@@ -14,6 +14,7 @@
     seen(HTTP_EVENTS)                 # what the texts are given of the files
 """
 
+import math
 from collections.abc import Collection
 from typing import Final
 
@@ -80,9 +81,16 @@ def seen(table: Table) -> str:
     )
 
 
-# Whole microseconds, which a double holds exactly for another 250 years: the number comes back as it was.
-_STORED: Final = {"moment": "make_timestamptz(CAST(round({} * 1e6) AS BIGINT))", "bool": "CAST({} AS BOOLEAN)"}
+# Whole microseconds, which a double holds exactly for another 250 years: a moment that was one comes back as it was.
+# Halves go up, here as in `microseconds`.
+MICROSECONDS: Final = "CAST(floor({} * 1e6 + 0.5) AS BIGINT)"
+_STORED: Final = {"moment": f"make_timestamptz({MICROSECONDS})", "bool": "CAST({} AS BOOLEAN)"}
 _SEEN: Final = {"moment": "epoch_us({}) / 1e6", "bool": "CAST({} AS INTEGER)"}
+
+
+def microseconds(moment: float) -> int:
+    """A moment as the archive has it."""
+    return math.floor(moment * 1e6 + 0.5)
 
 
 def quoted(text: str) -> str:

@@ -41,7 +41,7 @@ class Mark:
 
 def load(place: Place, record_id: str) -> Mark:
     """The mark of a record; of one that is not there yet, its beginning. Raises RecordError when it cannot be read."""
-    content = place.read(_name(record_id))
+    content = place.read(name_of(record_id))
     if content is None:
         return Mark(record_id)
     try:
@@ -53,14 +53,15 @@ def load(place: Place, record_id: str) -> Mark:
         return Mark(record_id, tables, None if pending is None else (pending[0], pending[1], pending[2]))
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise RecordError(
-            f"{place.name}/{_name(record_id)}: is damaged: bring it back, or use another archive"
+            f"{place.name}/{name_of(record_id)}: is damaged: bring it back, or use another archive"
         ) from error
 
 
 def save(place: Place, mark: Mark) -> None:
     """Have the archive say so. Raises RecordError when it cannot."""
-    place.write(_name(mark.record_id), json.dumps({"version": _VERSION, **asdict(mark)}, indent=1).encode())
+    place.write(name_of(mark.record_id), json.dumps({"version": _VERSION, **asdict(mark)}, indent=1).encode())
 
 
-def _name(record_id: str) -> str:
+def name_of(record_id: str) -> str:
+    """Where the mark of a record lies in an archive."""
     return f"{OWN}/{record_id}.json"
