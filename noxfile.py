@@ -1,7 +1,7 @@
-"""The versions that hooks are known to work with: `make test-matrix` runs all, CI a pairwise subset (`nox -t fast`).
+"""The versions that hooks and our provider are known to work with: `make test-matrix` runs all, CI a subset (`nox -t fast`).
 
-Each session installs one set of releases beside the locked rest, and runs the tests that are written for every release:
-tests/instrumentation/test_versions.py.
+Each session installs one set of releases, and runs the tests that are written for every release: of the libraries
+tests/instrumentation/test_versions.py, of the SDK those that compare our provider with its own, and the hooks' on both.
 """
 
 import nox
@@ -22,6 +22,22 @@ SETS = {
 # fmt: on
 # Every pair of neighbours that the sets know, and every Python, at least once.
 FAST = {("oldest", "3.11"), ("newest", "3.13"), ("middle-cache", "3.12"), ("new-cache", "3.13")}
+# The SDK with its API, oldest and newest supported.
+SDKS = {
+    "oldest": (
+        "opentelemetry-sdk==1.44.0",
+        "opentelemetry-exporter-otlp-proto-common==1.44.0",
+        "opentelemetry-instrumentation==0.65b0",
+    ),
+    "newest": (
+        "opentelemetry-sdk==1.45.2",
+        "opentelemetry-exporter-otlp-proto-common==1.45.2",
+        "opentelemetry-instrumentation==0.66b2",
+    ),
+}
+FAST_SDKS = {("oldest", "3.11"), ("newest", "3.13")}
+HOOKS = "tests/instrumentation/test_versions.py"
+PROVIDER = tuple(f"tests/exporters/test_{name}.py" for name in ("provider", "provider_calls", "sdk_privates"))
 NEEDED = (
     "opentelemetry-sdk>=1.44",
     "opentelemetry-instrumentation>=0.65b0",
@@ -34,16 +50,28 @@ NEEDED = (
 )
 
 
-def versions(session: nox.Session, name: str) -> None:
-    """Run the tests of every release with one set of them."""
-    session.install(*NEEDED, *(release for release in SETS[name] if release))
+def install(session: nox.Session, *releases: str) -> None:
+    """These releases, what the tests need, and this distribution."""
+    session.install(*NEEDED, *(release for release in releases if release))
     session.install("--no-deps", ".")
-    session.run("python", "-m", "pytest", "tests/instrumentation/test_versions.py")
 
 
 for python in PYTHONS:
     for name in SETS:
 
         @nox.session(python=python, name=f"{name}-{python}", tags=["fast"] if (name, python) in FAST else ["all"])
-        def _session(session: nox.Session, name: str = name) -> None:
-            versions(session, name)
+        def _libraries(session: nox.Session, name: str = name) -> None:
+            """Run the tests of every release with one set of the libraries."""
+            install(session, *SETS[name])
+            session.run("python", "-m", "pytest", HOOKS)
+
+    for name in SDKS:
+
+        @nox.session(
+            python=python, name=f"sdk-{name}-{python}", tags=["fast"] if (name, python) in FAST_SDKS else ["all"]
+        )
+        def _sdk(session: nox.Session, name: str = name) -> None:
+            """Compare our provider with this SDK's own, and run the hooks on both."""
+            install(session, *SDKS[name], *SETS["newest"])
+            session.run("python", "-m", "pytest", *PROVIDER, HOOKS)
+            session.run("python", "-m", "pytest", HOOKS, env={"RETROSPAN_FAST_SPANS": "0"})

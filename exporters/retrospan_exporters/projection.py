@@ -101,7 +101,8 @@ class Projection:
                     names = tuple(attributes)
                     shape = known(names) or shapes.learn(names)
                     row = shape.make(span, attributes.values(), run_id, process_id, traces, parents)
-                    has_events = span._events._dq  # type: ignore[attr-defined]
+                    events: Any = span._events
+                    has_events = events if type(events) is tuple else events._dq
                 except (AttributeError, TypeError, IndexError):  # of another SDK, or not as it should be
                     row = None
                 if row is None:

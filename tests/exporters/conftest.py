@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import SpanKind
+from providers import TracerProvider
 
 Make = Callable[..., ReadableSpan]
 Read = Callable[..., list[tuple[Any, ...]]]

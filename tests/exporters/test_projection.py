@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from providers import TracerProvider
 
 from retrospan_exporters.projection import Projection, plain
 from retrospan_instrumentation.urls import url_hash

@@ -234,7 +234,7 @@ def test_the_exporter_keeps_the_bound_of_the_environment_from_its_start_on(
 WRITER = f"""
 import sys
 sys.path[:0] = {sys.path!r}
-from opentelemetry.sdk.trace import TracerProvider
+from retrospan_exporters.provider import provider_class
 from opentelemetry.trace import SpanKind
 from retrospan_exporters.processor import RecorderSpanProcessor
 from retrospan_exporters.sqlite import SQLiteSpanExporter
@@ -242,7 +242,7 @@ from retrospan.summary import summarize
 record, name = sys.argv[1:]
 for number in range(8):
     exporter = SQLiteSpanExporter(record, f"{{name}}-{{number}}")
-    processor, provider = RecorderSpanProcessor(exporter), TracerProvider()
+    processor, provider = RecorderSpanProcessor(exporter), provider_class()()
     provider.add_span_processor(processor)
     tracer = provider.get_tracer("t")
     for status in range(1_500):

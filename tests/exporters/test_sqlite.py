@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.trace import SpanKind
+from providers import TracerProvider
 
 from retrospan_exporters import sqlite, tables
 from retrospan_exporters.sqlite import SQLiteSpanExporter

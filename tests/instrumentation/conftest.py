@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 from opentelemetry.context import Context, get_current
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import SpanKind
+from providers import TracerProvider
 
 import retrospan_instrumentation
 from origin import Origin

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
+from providers import TracerProvider
 
 import retrospan_instrumentation
 from origin import Answer, Origin

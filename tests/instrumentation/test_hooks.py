@@ -32,10 +32,10 @@ def python(program: str, **environment: str) -> subprocess.CompletedProcess[str]
     prelude = """
         import sys
         import retrospan_instrumentation
-        from opentelemetry.sdk.trace import TracerProvider
+        from retrospan_exporters.provider import provider_class
         from opentelemetry.sdk.trace.export import SimpleSpanProcessor
         from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-        exporter, provider = InMemorySpanExporter(), TracerProvider()
+        exporter, provider = InMemorySpanExporter(), provider_class()()
         provider.add_span_processor(SimpleSpanProcessor(exporter))
         def names(): return [span.name for span in exporter.get_finished_spans()]
     """

@@ -15,9 +15,10 @@ import pyrate_limiter
 import pytest
 import tenacity
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from providers import TracerProvider
 
 import retrospan_instrumentation
 from origin import Answer, Origin

@@ -335,12 +335,12 @@ def test_ten_thousand_grants_that_guard_no_request_are_ten_thousand_told(spans: 
 def test_what_waited_before_a_fork_is_told_by_the_parent_alone() -> None:
     program = """
 import os, sys
-from opentelemetry.sdk.trace import TracerProvider
+from retrospan_exporters.provider import provider_class
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from retrospan_instrumentation import emit, waits
 from retrospan_instrumentation.api import attempt
-exporter, provider = InMemorySpanExporter(), TracerProvider()
+exporter, provider = InMemorySpanExporter(), provider_class()()
 provider.add_span_processor(SimpleSpanProcessor(exporter))
 emit.use(provider)
 waits.report(1, "alone", False, 0, None)

@@ -6,7 +6,6 @@
 Round each call of a layer stands what `seen` makes of it; a bucket and a listener of the tests' own keep the rest.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from time import sleep, time_ns
 from typing import Any
 
+import anyio
 import pybreaker
 import tenacity
 from hishel import AsyncSqliteStorage, SqliteStorage
@@ -203,7 +203,7 @@ class Stack:
         return await attempt()
 
     async def _sleep(self, seconds: float) -> None:
-        await call(asyncio.sleep(seconds) if self.http.is_async else sleep(seconds))
+        await call(anyio.sleep(seconds) if self.http.is_async else sleep(seconds))
 
     def _is_worth_it(self, error: BaseException) -> bool:
         if isinstance(error, self.http.module.HTTPStatusError):

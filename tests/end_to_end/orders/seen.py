@@ -18,6 +18,7 @@ from functools import cache
 from time import time_ns
 from typing import Any
 
+import trio
 from instrumentation.scenario import HTTP, call, drive
 
 
@@ -48,10 +49,12 @@ _works = itertools.count(1)
 
 
 def _who() -> str:
-    task = None
-    if asyncio._get_running_loop() is not None:
-        task = asyncio.current_task()
-    return f"{os.getpid()}/{threading.get_ident()}/{_work.get()}/{task.get_name() if task else ''}"
+    task = ""
+    if asyncio._get_running_loop() is not None and (current := asyncio.current_task()) is not None:
+        task = current.get_name()
+    elif trio.lowlevel.in_trio_task():
+        task = f"trio {id(trio.lowlevel.current_task())}"
+    return f"{os.getpid()}/{threading.get_ident()}/{_work.get()}/{task}"
 
 
 def carried(function: Callable[..., Any]) -> Callable[..., Any]:
