@@ -11,6 +11,7 @@ rows come to, of `summary` and `slo`.
 
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -59,8 +60,9 @@ class Record:
         newer version, or cannot be read.
         """
         file = Path(path)
-        mode = mode_of(file)
-        hold = held.Hold(file) if mode == LOCKED else None
+        with _looking:
+            mode = mode_of(file)
+            hold = held.Hold(file) if mode == LOCKED else None
         log = held.identity_of(f"{file.resolve()}-wal")
         try:
             connection = sqlite3.connect(uri_of(file, mode), uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
@@ -314,6 +316,8 @@ def _size(file: Path) -> int:
         return 0
 
 
+# Between a look at a file's header and the note that it is held no other thread may look: see `held`.
+_looking: Final = threading.Lock()
 _left_open: Final[list[sqlite3.Connection]] = []
 
 
