@@ -11,24 +11,10 @@ from typing import Any, Final
 
 import click
 
+from retrospan.options import read_by
 from retrospan.runs import LATEST
 from retrospan.slo.gate import Choice
 from retrospan.slo.windows import Span, duration, moment
-
-Read = Callable[[click.Context, click.Parameter, str | None], float | None]
-
-
-def _read_by(read: Callable[[str], float]) -> Read:
-    """A callback that reads a text, or says that it is wrong usage where the function raises ValueError."""
-
-    def callback(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-        try:
-            return None if value is None else read(value)
-        except ValueError as error:
-            raise click.BadParameter(str(error), ctx, param) from error
-
-    return callback
-
 
 _OPTIONS: Final = (
     click.option(
@@ -41,18 +27,18 @@ _OPTIONS: Final = (
     click.option(
         "--since",
         metavar="DURATION",
-        callback=_read_by(duration),
+        callback=read_by(duration),
         help="Judge the rows of the last 90s, 30m, 12h, 7d or 2w.",
     ),
     click.option(
         "--from",
         "first",
         metavar="MOMENT",
-        callback=_read_by(moment),
+        callback=read_by(moment),
         help="Judge rows from this date and time (UTC) on.",
     ),
     click.option(
-        "--to", "last", metavar="MOMENT", callback=_read_by(moment), help="Judge rows before this date and time (UTC)."
+        "--to", "last", metavar="MOMENT", callback=read_by(moment), help="Judge rows before this date and time (UTC)."
     ),
 )
 
