@@ -31,6 +31,10 @@ COMMANDS: Final = {
     "summarize": Entry("retrospan.commands:summarize", "Write the summary of a run that was killed before it could."),
     "import": Entry("retrospan.files:import_", "Make a record of the lines that the exporter `jsonl` wrote."),
     "merge": Entry("retrospan.files:merge", "Make one record of several."),
+    "parquet": Entry("retrospan.archive.command:parquet", "Bring what is new of a record into its Parquet archive."),
+    "prune": Entry(
+        "retrospan.archive.command:prune", "Delete old rows of a record that its archive holds, while writers write."
+    ),
     "optimize": Entry("retrospan.commands:optimize", "Give a finished record an index for looking traces up."),
     "ddl": Entry("retrospan.commands:ddl", "Print the schema of a record."),
 }

@@ -62,7 +62,11 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Record]:
     path = tmp_path_factory.mktemp("orders") / "telemetry.sqlite"
     provider, before = TracerProvider(shutdown_on_exit=False), get_current()
     with Origin() as origin, pytest.MonkeyPatch.context() as environment:
-        for name in ("RETROSPAN_DB", "RETROSPAN_RUN_ID"):  # what the recorder sets is unset again
+        for name in (
+            "RETROSPAN_DB",
+            "RETROSPAN_RUN_ID",
+            "RETROSPAN_BEGUN_RUN",
+        ):  # what the recorder sets is unset again
             environment.setenv(name, "")
             environment.delenv(name)
         provider.add_span_processor(RecorderSpanProcessor(SQLiteSpanExporter(path, run_id="orders")))
@@ -132,7 +136,7 @@ TAKEN = {
     "stale": {None, 0, 1},
     "wire": {None, 0, 1},
     "hop_last": {0, 1},
-    "body_end": {None, "closed"},
+    "body_end": {None, "closed", "abandoned"},
 }
 
 

@@ -11,24 +11,10 @@ from typing import Any, Final
 
 import click
 
+from retrospan.options import read_by
 from retrospan.runs import LATEST
 from retrospan.slo.gate import Choice
 from retrospan.slo.windows import Span, duration, moment
-
-Read = Callable[[click.Context, click.Parameter, str | None], float | None]
-
-
-def read_by(read: Callable[[str], float]) -> Read:
-    """A callback that reads a text, or says that it is wrong usage where the function raises ValueError."""
-
-    def callback(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-        try:
-            return None if value is None else read(value)
-        except ValueError as error:
-            raise click.BadParameter(str(error), ctx, param) from error
-
-    return callback
-
 
 _OPTIONS: Final = (
     click.option(

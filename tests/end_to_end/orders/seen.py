@@ -34,6 +34,13 @@ class Seen:
     facts: dict[str, Any] = field(default_factory=dict)
     inner: list["Seen"] = field(default_factory=list)
 
+    def abandoned(self, began: int) -> None:
+        """Bodies in here that are not over were dropped between this time and now."""
+        if self.layer == "wire" and "status" in self.facts:
+            self.facts.setdefault("over", ["abandoned", began, time_ns()])
+        for inner in self.inner:
+            inner.abandoned(began)
+
     def as_dict(self) -> dict[str, Any]:
         """For another process; `of` makes it again."""
         return asdict(self)

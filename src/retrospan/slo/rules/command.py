@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from retrospan.slo.choosing import read_by
+from retrospan.options import read_by
 from retrospan.slo.documents.commands import USAGE, config_option, objectives
 from retrospan.slo.windows import duration
 
