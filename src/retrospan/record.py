@@ -160,6 +160,36 @@ class Record:
             return condition
         return f"{condition} AND id BETWEEN {ranges[0][0]} AND {ranges[0][1]}"
 
+    def base(self, table: str) -> str:
+        """The name by which a table means all of its rows."""
+        return f"main.{table}"
+
+    def within(self, first: float | None, last: float | None) -> str:
+        """The condition that picks the rows that ended in [first, last), seconds since 1970; None is open."""
+        bounds = [f"ts >= {first!r}"] * (first is not None) + [f"ts < {last!r}"] * (last is not None)
+        return " AND ".join(bounds) or "1"
+
+    def floor(self, number: str) -> str:
+        """SQLite may lack FLOOR; its CAST cuts off."""
+        return f"CAST({number} AS INTEGER)"
+
+    def literal(self, value: str | float | None) -> str:
+        """A value as an expression."""
+        return literal(value) if isinstance(value, str) else "NULL" if value is None else repr(value)
+
+    def unlisted_runs(self) -> set[str]:
+        """The runs of rows that lie outside all ranges."""
+        return {
+            run_id
+            for table in EVENT_TABLES
+            if table.name in self.tables
+            for first, last in self.uncovered(table.name)
+            for (run_id,) in self.rows(
+                f"SELECT DISTINCT run_id FROM main.{table.name} WHERE id BETWEEN {first} AND {last}"
+            )
+            if isinstance(run_id, str)
+        }
+
     def uncovered(self, table: str) -> list[tuple[int, int]]:
         """Spans of ids of a table that are in no run's range: other tools, or versions without ranges, wrote there."""
         if table not in self._uncovered:
