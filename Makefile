@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 BOTH := tests/instrumentation tests/exporters
 
-.PHONY: env demo test lint test-debian test-long test-matrix test-matrix-fast bench-hot bench-exporter bench-queries bench-slo docs lock clean
+.PHONY: env demo test lint test-debian test-long test-matrix test-matrix-fast bench-hot bench-exporter bench-queries bench-slo bench-scrape docs lock clean
 
 env: $(READY)
 
@@ -41,6 +41,9 @@ bench-queries: $(READY)
 
 bench-slo: $(READY)
 	$(BIN)/python benchmarks/slo.py
+
+bench-scrape: $(READY)
+	$(BIN)/python benchmarks/scrape.py
 
 docs: $(READY)
 	$(BIN)/python docs/generate.py

@@ -22,6 +22,7 @@ from retrospan.record import Record
 from retrospan.runs import find, runs
 from retrospan.slo.definitions import DEFAULTS
 from retrospan.slo.measure import Measure
+from retrospan.slo.windows import Scope
 from retrospan_exporters import tables
 from retrospan_exporters.database import Database
 
@@ -119,7 +120,7 @@ def questions(run_id: str, trace_id: bytes) -> dict[str, Callable[[Record], obje
 
     def judge(*names: str) -> Callable[[Record], object]:
         def ask(record: Record) -> None:
-            measure = Measure(record, find(record, run_id))
+            measure = Measure(record, Scope.of(find(record, run_id)))
             for name in names:
                 measure.sample(DEFAULTS[name])
 
@@ -137,7 +138,7 @@ def questions(run_id: str, trace_id: bytes) -> dict[str, Callable[[Record], obje
 def a_trace(path: Path, run_id: str) -> bytes:
     with Record.open(path) as record:
         record.bind(run_id)
-        trace_id: bytes = record.rows("SELECT trace_id FROM http_events ORDER BY id LIMIT 1 OFFSET 100")[0][0]
+        trace_id: bytes = record.rows("SELECT trace_id FROM http_events ORDER BY id DESC LIMIT 1")[0][0]
         return trace_id
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from retrospan.prometheus import names
 from retrospan_exporters.tables import TABLES
 from retrospan_instrumentation import semconv
 
@@ -39,11 +40,25 @@ def vocabulary() -> str:
     return "\n".join([*lines, ""])
 
 
+def metrics() -> str:
+    """docs/metrics.md, from `names.METRICS`."""
+    lines = [
+        NOTE,
+        "# The metrics of a record\n",
+        "What `retrospan metrics` serves; see [prometheus.md](prometheus.md).\n",
+    ]
+    lines += ["| metric | kind | labels | meaning |", "|---|---|---|---|"]
+    for name, metric in names.METRICS.items():
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        lines.append(f"| `{name}` | {metric.kind} | {labels} | {_cell(metric.meaning)} |")
+    return "\n".join([*lines, ""])
+
+
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-PAGES = {"tables.md": tables, "vocabulary.md": vocabulary}
+PAGES = {"tables.md": tables, "vocabulary.md": vocabulary, "metrics.md": metrics}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

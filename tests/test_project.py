@@ -30,7 +30,7 @@ def test_imports_run_one_way_and_hooks_never_import_their_target() -> None:
     assert "2 kept, 0 broken" in linted.stdout
 
 
-@pytest.mark.parametrize("page", ["tables.md", "vocabulary.md"])
+@pytest.mark.parametrize("page", ["tables.md", "vocabulary.md", "metrics.md"])
 def test_the_reference_pages_say_what_the_code_declares(page: str) -> None:
     pages = runpy.run_path(str(ROOT / "docs" / "generate.py"))["PAGES"]
     assert (ROOT / "docs" / page).read_text(encoding="utf-8") == pages[page]()
@@ -73,3 +73,25 @@ def test_every_instrumentor_is_found_by_the_launcher_under_its_name() -> None:
         for path in folder.glob("*.py")
         if re.search(r"^class [A-Z]\w*Instrumentor\(", path.read_text(encoding="utf-8"), re.MULTILINE)
     } - {"hooks"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "queries.py --rows 20000",
+        "slo.py --rows 5000 --rounds 1",
+        "scrape.py --rows 2000 --series 100 300 --scrapes 5",
+        "hot_path.py --blocks 2 --requests 20 --quick",
+        pytest.param(
+            "exporter.py --rounds 1 --spans 500 --saturate 0.2 --kills 1 --memory 3000", marks=pytest.mark.long
+        ),
+    ],
+)
+def test_every_benchmark_runs(command: str) -> None:
+    """Nothing is said of its figures here: they are for a machine that is quiet."""
+    name, *options = command.split()
+    ran = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / name, *options], capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout

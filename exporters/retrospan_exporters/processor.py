@@ -21,6 +21,8 @@ from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_val
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExportResult
 
+from retrospan_instrumentation import metrics, semconv
+
 from . import lifecycle
 from .run import Run
 
@@ -70,6 +72,7 @@ class RecorderSpanProcessor(SpanProcessor):
         exporter.has_own_processor = True
         lifecycle.watch(self)
         lifecycle.survive_forks(self)
+        metrics.count_by(semconv.METRIC_ROWS_DROPPED, _dropped)
 
     def _afresh(self) -> None:
         """The state of a process that has recorded nothing."""
@@ -239,6 +242,12 @@ def _open(lock: LockType) -> None:
         lock.release()
     except RuntimeError:
         pass  # it is open already: two threads came at once
+
+
+def _dropped() -> int:
+    """Spans and rows that all recorders of this process had to drop."""
+    found = [recorder for recorder in lifecycle.recorders() if isinstance(recorder, RecorderSpanProcessor)]
+    return sum(recorder.dropped + recorder._exporter.dropped for recorder in found)
 
 
 def _flush_seconds() -> float:

@@ -23,6 +23,9 @@ from retrospan_instrumentation import semconv as sc
 from .tables import RUN_INFO, RUN_SUMMARY, SCHEMA_VERSION
 
 RUN_ID: Final = "RETROSPAN_RUN_ID"
+# The run that this process was started in, which its parent had begun: not for users, who say RETROSPAN_RUN_ID.
+BEGUN_RUN: Final = "RETROSPAN_BEGUN_RUN"
+_parents: Final = os.environ.get(BEGUN_RUN)
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _LONGEST: Final = 128
 # Interpreter options that take the next argument as their value.
@@ -81,7 +84,8 @@ class Run:
         self.id = _text(given or new_id(self.started_at))
         self.command = _text(program_name(sys.orig_argv if command is None else command))
         self.sampler: str | None = None
-        self._begun = False
+        # A process that starts late takes part in its parent's run although that is complete by now.
+        self._begun = self.id == _parents
         self._owner: int | None = None
 
     @property
@@ -90,7 +94,8 @@ class Run:
         return self._owner == os.getpid()
 
     def begin(self, connection: sqlite3.Connection) -> None:
-        """Enter the run in a record, in the caller's transaction. An id that is complete there goes on as ID.2, once."""
+        """Enter the run in a record, in the caller's transaction. An id that is complete there goes on as ID.2, once, unless it
+        is that of this process's parent."""
         if not self._begun:
             self._go_on_as(_unfinished(connection, self.id))
         row = self.row()
@@ -141,7 +146,7 @@ class Run:
     def _go_on_as(self, run_id: str) -> None:
         if run_id != self.id:
             _logger.warning("Run %s is complete in this record already; this one is recorded as %s.", self.id, run_id)
-        self.id = os.environ[RUN_ID] = run_id
+        self.id = os.environ[RUN_ID] = os.environ[BEGUN_RUN] = run_id
         self._begun = True
 
 

@@ -33,6 +33,7 @@ next_look = 0
 
 _given: MeterProvider | None = None
 _state_of: dict[str, str] = {}  # the state that each breaker was last seen in
+_counts: dict[str, Callable[[], int]] = {}  # what is counted by others than the hooks
 
 
 def use(provider: MeterProvider | None) -> None:
@@ -67,6 +68,11 @@ def breaker_seen(name: str | None, state: str) -> None:
         _state_of[name] = state
 
 
+def count_by(name: str, count: Callable[[], int]) -> None:
+    """Have the observable counter of this name be what `count` says, whenever a reader asks."""
+    _counts[name] = count
+
+
 def _labels(facts: Facts, names: Iterable[str]) -> dict[str, AttributeValue]:
     return {name: value for name in names if (value := facts.get(name)) is not None}
 
@@ -87,8 +93,12 @@ class Instruments:
                 )
             elif metric.kind == "counter":
                 made = meter.create_counter(metric.name, metric.unit, metric.meaning)
-            else:
+            elif metric.kind == "gauge":
                 made = meter.create_observable_gauge(metric.name, [_observe_states], metric.unit, metric.meaning)
+            else:
+                made = meter.create_observable_counter(
+                    metric.name, [_counted(metric.name)], metric.unit, metric.meaning
+                )
             self._made[metric.name] = made
 
     def told(self, name: str, facts: Facts, seconds: float = 0.0) -> None:
@@ -133,3 +143,13 @@ def _observe_states(options: CallbackOptions) -> Iterable[Observation]:
     for name, now in list(_state_of.items()):
         for state in _STATES:
             yield Observation(int(state == now), {sc.CIRCUIT_BREAKER_NAME: name, sc.CIRCUIT_BREAKER_STATE: state})
+
+
+def _counted(name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    """No series until somebody counts."""
+
+    def observe(options: CallbackOptions) -> Iterable[Observation]:
+        if name in _counts:
+            yield Observation(_counts[name]())
+
+    return observe

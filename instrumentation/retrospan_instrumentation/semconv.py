@@ -196,3 +196,7 @@ METRIC_ATTEMPT_DURATION = _metric(
     "fallback.attempt.duration", "histogram", "s", (FALLBACK_TIER, FALLBACK_SOURCE, FALLBACK_OUTCOME),
     "Time that an attempt took",
 )  # fmt: skip
+METRIC_ROWS_DROPPED = _metric(
+    "retrospan.rows.dropped", "observable counter", "{row}", (),
+    "Rows and spans that this process's recorder had to drop",
+)  # fmt: skip

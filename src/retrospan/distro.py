@@ -10,6 +10,7 @@ import os
 import sys
 from typing import Any, Final
 
+from opentelemetry import metrics
 from opentelemetry.environment_variables import OTEL_LOGS_EXPORTER, OTEL_METRICS_EXPORTER, OTEL_TRACES_EXPORTER
 from opentelemetry.instrumentation.distro import BaseDistro  # type: ignore[attr-defined]
 from opentelemetry.instrumentation.environment_variables import (
@@ -19,6 +20,7 @@ from opentelemetry.instrumentation.environment_variables import (
 from opentelemetry.sdk._configuration import _OTelSDKConfigurator
 from opentelemetry.sdk.environment_variables import OTEL_CONFIG_FILE
 
+from retrospan.prometheus import endpoint
 from retrospan_exporters.provider import in_configurator
 from retrospan_exporters.run import RUN_ID
 from retrospan_exporters.sqlite import DB
@@ -30,10 +32,7 @@ LINES: Final = "jsonl"
 _OURS: Final = "retrospan_instrumentation."
 # They import httpx and httpx2 at the start, and would make no span beside ours: left out while ours are on.
 _OFFICIAL_HTTPX: Final = "opentelemetry.instrumentation.httpx:"
-_PROMETHEUS: Final = "prometheus"
 _LOADER: Final = "opentelemetry.instrumentation.auto_instrumentation._load"
-
-_logger: Final = logging.getLogger("retrospan")
 
 
 class RetrospanDistro(BaseDistro):  # type: ignore[misc]  # its package is not typed
@@ -78,15 +77,11 @@ class RetrospanConfigurator(_OTelSDKConfigurator):
         asked = _names(os.environ.get(OTEL_TRACES_EXPORTER))
         if EXPORTER in asked or LINES in asked:
             _add_recorders(kwargs, has_record=EXPORTER in asked)
-        try:
-            with in_configurator():
-                super()._configure(**kwargs)  # type: ignore[no-untyped-call]
-        except OSError as error:
-            # An endpoint's port is taken, by another worker perhaps: that is no reason to record nothing.
-            if _PROMETHEUS not in _names(os.environ.get(OTEL_METRICS_EXPORTER)):
-                raise
-            _logger.warning("The metrics endpoint cannot be opened (%s): this process has none.", error.strerror)
+        with in_configurator(), endpoint.asked_for() as has_endpoint:
+            super()._configure(**kwargs)  # type: ignore[no-untyped-call]
         _watch_provider()
+        if has_endpoint:
+            endpoint.serve(metrics.get_meter_provider())
 
 
 def ensure_recording() -> None:

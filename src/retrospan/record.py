@@ -11,6 +11,7 @@ rows come to, of `summary` and `slo`.
 
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -59,8 +60,9 @@ class Record:
         newer version, or cannot be read.
         """
         file = Path(path)
-        mode = _mode(file)
-        hold = held.Hold(file) if mode == _LOCKED else None
+        with _looking:
+            mode = _mode(file)
+            hold = held.Hold(file) if mode == _LOCKED else None
         log = held.identity_of(f"{file.resolve()}-wal")
         try:
             # Resolved, since SQLite keeps the log beside the file that a link points to.
@@ -282,6 +284,8 @@ def _size(file: Path) -> int:
         return 0
 
 
+# Between a look at a file's header and the note that it is held no other thread may look: see `held`.
+_looking: Final = threading.Lock()
 _left_open: Final[list[sqlite3.Connection]] = []
 
 

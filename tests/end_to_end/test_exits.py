@@ -271,6 +271,25 @@ else:
     assert statuses(record) == list(range(60))
 
 
+def test_a_child_that_starts_when_its_parents_run_has_ended_takes_part_in_it(tmp_path: Path) -> None:
+    record = tmp_path / "telemetry.sqlite"
+    # The shell has the child wait for the end of its standard input, which is the parent's.
+    program = f"""{SPANS}
+import subprocess
+if sys.argv[1:]:
+    spans(20)
+    sys.exit()
+spans(0)
+reader, writer = os.pipe()
+subprocess.Popen(["sh", "-c", 'read line; exec "$0" "$@"', sys.executable, __file__, "late"], stdin=reader)
+"""
+    status, _, err = finish(start(record, program))
+    assert (status, err) == (0, "")
+    assert statuses(record) == list(range(40))
+    assert read(record, "SELECT COUNT(*) FROM run_info") == [(1,)]
+    assert read(record, "SELECT COUNT(DISTINCT run_id) FROM http_events") == [(1,)]
+
+
 def test_a_signal_that_a_child_dies_of_is_not_its_parents(tmp_path: Path) -> None:
     record = tmp_path / "telemetry.sqlite"
     # Longer than the second after which a main thread that does not answer is given up.

@@ -53,6 +53,10 @@ class Server:
     def _ports(self) -> list[str]:
         return re.findall(r"http://127\.0\.0\.1:(\d+)", "".join(self.lines))
 
+    def workers(self) -> int:
+        """How many of gunicorn's are up, as gunicorn.conf.py has it tell."""
+        return self.lines.count("+worker\n") - self.lines.count("-worker\n")
+
     def get(self, number: int) -> None:
         """Ask again while no worker listens yet, or if one that is being recycled hangs up before it has read the request."""
         wait_until(lambda: self._answers(number), f"request {number} was answered")
@@ -98,6 +102,8 @@ def test_the_workers_of_a_server_lose_nothing(tmp_path: Path, name: str) -> None
     with serving(SERVERS[name], record) as server:
         for number in range(16):
             server.get(number)
+        if "gunicorn" in name:
+            wait_until(lambda: server.workers() == 2, "both workers take signals")
         status = server.end()
         assert sorted(set(statuses(record))) == list(range(16)), "".join(server.lines)
         assert "Retrospan" not in "".join(server.lines)

@@ -1,8 +1,7 @@
-"""What the start makes of the environment, beyond a record: the run's id, the sampler, a metrics port that is taken."""
+"""What the start makes of the environment, beyond a record: the run's id, the sampler."""
 
 import json
 import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -57,22 +56,6 @@ def test_a_record_that_a_sampler_thins_says_so(tmp_path: Path, variables: dict[s
     assert finish(start(record, f"{SPANS}\nspans(0, 200)", **variables))[0] == 0
     assert read(record, "SELECT sampler FROM run_info") == [(sampler,)]
     assert (len(statuses(record)) == 200) == (sampler is None)
-
-
-def test_a_metrics_port_that_is_taken_costs_the_metrics_and_nothing_else(tmp_path: Path) -> None:
-    record = tmp_path / "telemetry.sqlite"
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        variables = {
-            "OTEL_METRICS_EXPORTER": "prometheus",
-            "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
-            "OTEL_EXPORTER_PROMETHEUS_PORT": str(taken.getsockname()[1]),
-        }
-        status, out, err = finish(start(record, f"{SPANS}\nspan(200); print('done')", **variables))
-    assert (status, out) == (0, "done\n")
-    assert err == "The metrics endpoint cannot be opened (Address already in use): this process has none.\n"
-    assert statuses(record) == [200]
 
 
 def test_a_program_that_configures_itself_too_is_recorded_once(tmp_path: Path) -> None:

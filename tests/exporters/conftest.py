@@ -20,6 +20,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
         "RETROSPAN_DB",
         "RETROSPAN_RUN_ID",
+        "RETROSPAN_BEGUN_RUN",
         "RETROSPAN_FLUSH_INTERVAL_MS",
         "RETROSPAN_SAMPLE",
         "RETROSPAN_JSONL",

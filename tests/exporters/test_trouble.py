@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace import SpanKind
 from providers import TracerProvider
@@ -17,6 +19,7 @@ from retrospan_exporters import processor
 from retrospan_exporters.database import Database
 from retrospan_exporters.processor import RecorderSpanProcessor
 from retrospan_exporters.sqlite import SQLiteSpanExporter
+from retrospan_instrumentation import metrics
 
 from . import troubles
 from .conftest import Make
@@ -274,3 +277,42 @@ def test_what_had_to_be_dropped_is_noted_with_the_run_once_it_heals(
     assert statuses(record) == [*range(10), 15]
     with sqlite3.connect(record) as connection:
         assert connection.execute("SELECT dropped_rows FROM run_info").fetchall() == [(8,)]
+
+
+def test_what_had_to_be_dropped_is_a_metric_while_it_lasts(
+    place: Path, span: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retrospan_exporters.sqlite._MOST_WAITING", 10)
+    monkeypatch.setattr("retrospan_exporters.sqlite.PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(SQLiteSpanExporter._write, "__defaults__", (0.01,))
+    reader = InMemoryMetricReader()
+    metrics.use(MeterProvider([reader], shutdown_on_exit=False))
+    record = place / "telemetry.sqlite"
+    exporter = made(record)
+    recorder = RecorderSpanProcessor(exporter)
+    try:
+        exporter.start()
+        before = told_dropped(reader)  # by recorders of other tests, perhaps
+        with troubles.locked(record):
+            for status in range(15):
+                exporter.export([span({"http.response.status_code": status})])
+            monkeypatch.setattr(processor, "_MOST_QUEUED", 0)
+            recorder.on_end(span())
+            assert told_dropped(reader) == before + 6
+    finally:
+        recorder.stop()
+        metrics.use(None)
+
+
+def told_dropped(reader: InMemoryMetricReader) -> int:
+    data = reader.get_metrics_data()
+    assert data is not None
+    (found,) = (
+        metric
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        if metric.name == "retrospan.rows.dropped"
+    )
+    (point,) = found.data.data_points
+    return int(point.value)  # type: ignore[union-attr]

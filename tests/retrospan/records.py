@@ -98,6 +98,18 @@ def making(path: Path | str, *, legacy: bool = False) -> Iterator[Making]:
         connection.close()
 
 
+@contextmanager
+def making_more(path: Path | str) -> Iterator[Making]:
+    """A record that is there already, to be written to while others read it; what was not committed is when it is left."""
+    connection = sqlite3.connect(path, timeout=10)
+    try:
+        record = Making(connection)
+        yield record
+        record.commit()
+    finally:
+        connection.close()
+
+
 def healthy(record: Making, artifacts: int = 200, run_id: str = RUN) -> None:
     """The rows of a run that meets every default objective: one metadata GET, attempt and download an artifact."""
     for number in range(artifacts):

@@ -18,7 +18,7 @@ from retrospan.slo.windows import Span, duration, moment
 Read = Callable[[click.Context, click.Parameter, str | None], float | None]
 
 
-def _read_by(read: Callable[[str], float]) -> Read:
+def read_by(read: Callable[[str], float]) -> Read:
     """A callback that reads a text, or says that it is wrong usage where the function raises ValueError."""
 
     def callback(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
@@ -41,18 +41,18 @@ _OPTIONS: Final = (
     click.option(
         "--since",
         metavar="DURATION",
-        callback=_read_by(duration),
+        callback=read_by(duration),
         help="Judge the rows of the last 90s, 30m, 12h, 7d or 2w.",
     ),
     click.option(
         "--from",
         "first",
         metavar="MOMENT",
-        callback=_read_by(moment),
+        callback=read_by(moment),
         help="Judge rows from this date and time (UTC) on.",
     ),
     click.option(
-        "--to", "last", metavar="MOMENT", callback=_read_by(moment), help="Judge rows before this date and time (UTC)."
+        "--to", "last", metavar="MOMENT", callback=read_by(moment), help="Judge rows before this date and time (UTC)."
     ),
 )
 

@@ -19,6 +19,7 @@ from retrospan.slo.documents.commands import config_option, export, lint, object
 from retrospan.slo.explain import explain
 from retrospan.slo.gate import PREVIOUS, Choice, Terms, judge
 from retrospan.slo.output import FORMATS
+from retrospan.slo.rules.command import rules
 from retrospan.slo.suggest import suggest
 from retrospan.slo.verdicts import Verdict
 from retrospan.slo.windows import EVER
@@ -125,3 +126,4 @@ slo.add_command(lint)
 slo.add_command(export)
 slo.add_command(explain)
 slo.add_command(suggest)
+slo.add_command(rules)

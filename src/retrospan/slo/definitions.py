@@ -29,6 +29,16 @@ Policy = Literal["fail", "warn"]
 
 SIGNS: Final[dict[Op, str]] = {"gte": ">=", "lte": "<=", "gt": ">", "lt": "<"}
 QUERY_SECONDS: Final = 10
+# Of those without a fixed length, the length that they are taken to have.
+UNIT_SECONDS: Final[dict[WindowUnit, int]] = {
+    "m": 60,
+    "h": 3600,
+    "d": 86_400,
+    "w": 7 * 86_400,
+    "M": 30 * 86_400,
+    "Q": 91 * 86_400,
+    "Y": 365 * 86_400,
+}
 _TEXTS: Final = Path(__file__).parent.parent / "sli"
 
 
@@ -90,6 +100,11 @@ class Window:
         """Whether the window ends now."""
         return self.start is None
 
+    @property
+    def seconds(self) -> int:
+        """Its length; a month counts 30 days, a quarter 91, a year 365."""
+        return self.count * UNIT_SECONDS[self.unit]
+
 
 @dataclass(frozen=True, slots=True)
 class TimeSlices:
@@ -105,6 +120,24 @@ class TimeSlices:
 
 
 @dataclass(frozen=True, slots=True)
+class BurnPolicy:
+    """When somebody is to be told, as an AlertPolicy of OpenSLO says: for `rules` alone, the gate wakes nobody.
+
+    The budget burns at a rate that `op` compares with `rate` over the last `lookback` seconds, and has done so for `after`
+    seconds. `on_no_data`: somebody is told of a lookback without events too; `on_breach` is False where of that alone.
+    """
+
+    name: str
+    severity: str
+    op: Op
+    rate: Fraction
+    lookback: int
+    after: int = 0
+    on_breach: bool = True
+    on_no_data: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SLO:
     """One objective: a statistic of an indicator's values, and the threshold it must keep.
 
@@ -112,7 +145,8 @@ class SLO:
     is the share of values that must keep a percentile's threshold: q of "p_q <= t"; 1 - q of "p_q >= t", whose rank
     counts from above. More unknown events than `max_unknown` of all are no data. `events_needed` and `no_data` say
     otherwise than `min_events` and the command. `default` marks the built-in ones, which do not apply to a run that
-    never entered the indicator's layer. `file`, `line` and `column` say where it is defined, from 1.
+    never entered the indicator's layer. `alerts` are no part of what is asked. `file`, `line` and `column` say where it
+    is defined, from 1.
     """
 
     name: str
@@ -129,6 +163,7 @@ class SLO:
     events_needed: int | None = None
     no_data: Policy | None = None
     default: bool = False
+    alerts: tuple[BurnPolicy, ...] = field(default=(), compare=False)
     file: str | None = field(default=None, compare=False)
     line: int | None = field(default=None, compare=False)
     column: int | None = field(default=None, compare=False)

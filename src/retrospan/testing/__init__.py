@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from retrospan.configuration import Recorder, begin, provider_for
 from retrospan.record import Record, read
-from retrospan_exporters.run import RUN_ID, new_id
+from retrospan_exporters.run import BEGUN_RUN, RUN_ID, new_id
 from retrospan_exporters.sqlite import DB, SQLiteSpanExporter
 from retrospan_exporters.tables import EVENT_TABLES
 from retrospan_instrumentation import hooks, instrumentors
@@ -93,7 +93,7 @@ def recording(path: str | os.PathLike[str]) -> Iterator[Recording]:
 @contextmanager
 def _environment_kept() -> Iterator[None]:
     """Child processes take part in the recording while it lasts, and only then."""
-    before = {name: os.environ.get(name) for name in (RUN_ID, DB)}
+    before = {name: os.environ.get(name) for name in (RUN_ID, BEGUN_RUN, DB)}
     try:
         yield
     finally:

@@ -53,13 +53,13 @@ class Send:
 
     @property
     def body(self) -> str:
-        """How the body ended: read, closed, or the class of what broke it."""
+        """How the body ended: read, closed, abandoned, or the class of what broke it."""
         over: list[Any] = self.seen.facts.get("over", ["read"])
         return str(over[0])
 
     @property
     def error(self) -> str | None:
-        return self.seen.raised or (self.body if self.body not in ("read", "closed") else None)
+        return self.seen.raised or (None if self.body in ("read", "closed", "abandoned") else self.body)
 
     @property
     def is_send(self) -> bool:
@@ -260,7 +260,7 @@ def _row(send: Send, root: Seen, found: list[Send], run_id: str, url: str) -> Ro
         "breaker_state": breaker.facts["state"] if breaker is not None else None,
         "breaker_recorded": _recorded(send, found),
         "body_bytes": facts.get("bytes"),
-        "body_end": "closed" if send.body == "closed" and not is_bodiless else None,
+        "body_end": send.body if send.body in ("closed", "abandoned") and not is_bodiless else None,
         "hop_last": int(send.is_received),
         **_cache(send, root),
     }

@@ -25,7 +25,7 @@ class Fetch:
     method: str = "GET"
     content: bytes | None = None
     role: str | None = None  # that the program says
-    reading: str = "all"  # all | some
+    reading: str = "all"  # all | some | none: dropped unread and unclosed
     is_stale: bool = False  # what a cache has of it is past its lifetime
     # The limiter grants one in a while; `once`, `poll`: somebody else was first, and so the program gives up, or asks on.
     is_limited: bool = False
@@ -91,6 +91,7 @@ FETCHES = (
     Fetch("/empty"),
     Fetch("/posted", method="POST", content=b'{"question": 1}', role="metadata"),
     Fetch("/file?page=1&key=SECRET", reading="some"),
+    Fetch("/file?page=2", reading="none"),
     Fetch("/polled", is_limited=True, patience="poll"),
     Fetch("/refused", is_limited=True, patience="once"),
     Fetch(NOBODY),

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import trio
 from instrumentation.scenario import drive
 
 from .jobs import Done
@@ -27,6 +28,10 @@ def _run(job: Job, name: str, is_async: bool, **options: Any) -> list[Done]:
 
 def _plain(is_async: bool) -> Callable[[Job], list[list[Done]]]:
     return lambda job: [_run(job, "a", is_async)]
+
+
+def _in_trio(job: Job) -> list[list[Done]]:
+    return [trio.run(job, "a")]
 
 
 def _pool(is_async: bool) -> Callable[[Job], list[list[Done]]]:
@@ -105,4 +110,5 @@ PLACES: dict[tuple[str, str], Callable[[Job], list[list[Done]]]] = {
     ("asyncio", "pool"): _pool(True),
     ("asyncio", "client in a task"): _in_tasks("through"),
     ("asyncio", "read later in a task"): _in_tasks("later"),
+    ("trio", "plain"): _in_trio,
 }

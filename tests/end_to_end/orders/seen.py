@@ -18,6 +18,7 @@ from functools import cache
 from time import time_ns
 from typing import Any
 
+import trio
 from instrumentation.scenario import HTTP, call, drive
 
 
@@ -32,6 +33,13 @@ class Seen:
     raised: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     inner: list["Seen"] = field(default_factory=list)
+
+    def abandoned(self, began: int) -> None:
+        """Bodies in here that are not over were dropped between this time and now."""
+        if self.layer == "wire" and "status" in self.facts:
+            self.facts.setdefault("over", ["abandoned", began, time_ns()])
+        for inner in self.inner:
+            inner.abandoned(began)
 
     def as_dict(self) -> dict[str, Any]:
         """For another process; `of` makes it again."""
@@ -48,10 +56,12 @@ _works = itertools.count(1)
 
 
 def _who() -> str:
-    task = None
-    if asyncio._get_running_loop() is not None:
-        task = asyncio.current_task()
-    return f"{os.getpid()}/{threading.get_ident()}/{_work.get()}/{task.get_name() if task else ''}"
+    task = ""
+    if asyncio._get_running_loop() is not None and (current := asyncio.current_task()) is not None:
+        task = current.get_name()
+    elif trio.lowlevel.in_trio_task():
+        task = f"trio {id(trio.lowlevel.current_task())}"
+    return f"{os.getpid()}/{threading.get_ident()}/{_work.get()}/{task}"
 
 
 def carried(function: Callable[..., Any]) -> Callable[..., Any]:

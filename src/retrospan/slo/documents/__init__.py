@@ -9,7 +9,7 @@
 | `toml_nodes`, `yaml_nodes`| a text into nodes that know their place                                        |
 | `fields`, `quantities`    | the keys of a table and their types; "85%", "20s", "28d"                       |
 | `slo_toml`                | `slo.toml` into objectives                                                     |
-| `openslo`, `openslo_objects` | OpenSLO's documents into objectives                                         |
+| `openslo`, `openslo_objects`, `openslo_alerts` | OpenSLO's documents into objectives                        |
 | `load`                    | several files over the defaults                                                |
-| `write_toml`, `write_openslo` | objectives into files                                                      |
+| `write_toml`, `write_openslo`, `yaml_text` | objectives into files                                          |
 """

@@ -16,7 +16,8 @@ from typing import Final, TypeVar
 from retrospan.slo.definitions import SLO, Op, Policy, Statistic, TimeSlices, Unit, Window
 from retrospan.slo.documents import quantities
 from retrospan.slo.documents.fields import Fields, number
-from retrospan.slo.documents.openslo_objects import PREFIX, Object, Objects
+from retrospan.slo.documents.openslo_alerts import compile_policies
+from retrospan.slo.documents.openslo_objects import OPS, PREFIX, Object, Objects
 from retrospan.slo.documents.openslo_sli import Indicator, compile_sli
 from retrospan.slo.documents.places import Node, Problems, at_key, near
 from retrospan.slo.documents.places import number as exact_number
@@ -24,7 +25,6 @@ from retrospan.slo.documents.slo_toml import INDICATORS, NAME, settled
 
 Word = TypeVar("Word")
 
-OPS: Final[dict[str, Op]] = {"lte": "lte", "gte": "gte", "lt": "lt", "gt": "gt"}
 METHODS: Final = ("Occurrences", "Timeslices", "RatioTimeslices")
 STATISTICS: Final[dict[str, Statistic]] = {"worst-hour": "worst_hour", "count-bad": "count", "mean": "mean"}
 UNITS: Final[dict[str, Unit]] = {"ratio": "ratio", "ms": "ms", "count": "number", "number": "number"}
@@ -60,8 +60,7 @@ class _Compiler:
         """Its objectives."""
         spec = self._spec
         spec.text("service")
-        for policy in spec.items("alertPolicies"):
-            self._alert(policy)
+        alerts = [one for node in spec.items("alertPolicies") for one in compile_policies(self._objects, node)]
         window, method, nodes = self._window(), self._method(), spec.items("objectives")
         if not nodes and "objectives" in spec:
             self._problems.error(spec.get("objectives") or self._one.node, "must hold an objective")
@@ -81,7 +80,7 @@ class _Compiler:
         for n, node in enumerate(nodes, start=1):
             slo = self._objective(node, self._name if len(nodes) == 1 else f"{self._name}_{n}", shared, method)
             if slo is not None:
-                found.append(replace(slo, window=window))
+                found.append(replace(slo, window=window, alerts=tuple(alerts)))
         return found
 
     def _objective(self, node: Node, name: str, shared: Indicator | None, method: str) -> SLO | None:
@@ -279,15 +278,6 @@ class _Compiler:
         if window is None or start is None or zone is None:
             return None
         return quantities.calendar(calendar, window.count, window.unit, start, zone, self._problems)
-
-    def _alert(self, node: Node) -> None:
-        """A policy that is referred to, by its name or as a mapping, or stands here."""
-        if isinstance(node.value, str):
-            self._objects.find("AlertPolicy", node)
-            return
-        policy = self._objects.either(node, "alertPolicyRef", "AlertPolicy")
-        if policy is not None:
-            self._objects.check(policy)
 
 
 class Annotations:

@@ -4,8 +4,9 @@
     objects.add(node)                                # one document
     objects.find("SLI", reference)                   # what a reference means
 
-What objectives are made of stands in `openslo`. The kinds that a gate has no use for (alerts, targets, services) are held
-to their rules all the same. What has one meaning, but is not as the specification has it, is a warning.
+What objectives are made of stands in `openslo`, what alerts say in `openslo_alerts`. The kinds that nothing here
+has a use for (targets, services) are held to their rules all the same. What has one meaning, but is not as the
+specification has it, is a warning.
 """
 
 import re
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from retrospan.slo.definitions import SIGNS, Op
 from retrospan.slo.documents import quantities
 from retrospan.slo.documents.fields import Fields, text
 from retrospan.slo.documents.places import Node, Place, Problems, at_key, near
@@ -20,6 +22,9 @@ from retrospan.slo.documents.places import Node, Place, Problems, at_key, near
 VERSION: Final = "openslo/v1"
 PREFIX: Final = "retrospan.dev/"
 ANNOTATIONS: Final = ("min-events", "unit", "max-unknown", "statistic", "max", "show-percentile", "no-data", "window")
+
+OPS: Final[dict[str, Op]] = {op: op for op in SIGNS}
+CONDITION: Final = ("kind", "op", "threshold", "lookbackWindow", "alertAfter")
 
 # The keys of each kind's specification, those that it must have marked by "!".
 _SPECS: Final = {
@@ -172,9 +177,9 @@ def _check_condition(objects: Objects, one: Object) -> None:
     node = one.spec.get("condition")
     if node is None:
         return
-    fields = Fields(node, objects.problems, ("kind", "op", "threshold", "lookbackWindow", "alertAfter"), strict=False)
+    fields = Fields(node, objects.problems, CONDITION, strict=False)
     fields.choice("kind", ("burnrate",))
-    fields.choice("op", ("lte", "gte", "lt", "gt"))
+    fields.choice("op", OPS)
     fields.need("threshold")
     fields.number("threshold")
     fields.need("lookbackWindow")

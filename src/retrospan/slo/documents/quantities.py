@@ -12,13 +12,14 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Final, get_args
 
-from retrospan.slo.definitions import Unit, Window, WindowUnit
+from retrospan.slo.definitions import UNIT_SECONDS, Unit, Window, WindowUnit
 from retrospan.slo.documents.fields import number
 from retrospan.slo.documents.places import Node, Problems
 from retrospan.slo.documents.places import number as exact_number
 
 MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+# The units of a fixed length.
+SECONDS: Final[dict[str, int]] = {unit: seconds for unit, seconds in UNIT_SECONDS.items() if unit in "mhdw"}
 WINDOW_UNITS: Final[tuple[str, ...]] = get_args(WindowUnit)
 
 _UNITS: Final[dict[str, tuple[Fraction, Unit | None]]] = {
@@ -26,8 +27,7 @@ _UNITS: Final[dict[str, tuple[Fraction, Unit | None]]] = {
     "%": (Fraction(1, 100), "ratio"),
     **{name: (Fraction(ms), "ms") for name, ms in MS.items()},
 }
-_DAYS: Final = {"m": 1 / 1440, "h": 1 / 24, "d": 1, "w": 7, "M": 30, "Q": 91, "Y": 365}
-_MOST_DAYS: Final = 36_500
+_MOST_SECONDS: Final = 36_500 * UNIT_SECONDS["d"]
 _AMOUNT: Final = re.compile(r"([-+]?[0-9][0-9_]*(?:\.[0-9]+)?(?:e[-+]?[0-9]{1,3})?)\s*(%|[a-z]*)")
 _SHORTHAND: Final = re.compile(r"([1-9][0-9]{0,8})([a-zA-Z]+)")
 
@@ -80,7 +80,7 @@ def duration(node: Node | None, problems: Problems) -> int | None:
     return seconds.numerator
 
 
-def shorthand(node: Node, text: str, problems: Problems) -> tuple[int, str] | None:
+def shorthand(node: Node, text: str, problems: Problems) -> tuple[int, WindowUnit] | None:
     """OpenSLO's duration: a whole number and one of m, h, d, w, M, Q, Y."""
     found = _SHORTHAND.fullmatch(text)
     if found is None or found[2] not in WINDOW_UNITS:
@@ -88,16 +88,17 @@ def shorthand(node: Node, text: str, problems: Problems) -> tuple[int, str] | No
             node, f"{text!r} is no duration: write a whole number and one of {', '.join(WINDOW_UNITS)}, as 28d"
         )
         return None
-    if int(found[1]) * _DAYS[found[2]] > _MOST_DAYS:
+    unit: WindowUnit = found[2]  # type: ignore[assignment]  # one of them, as was seen
+    if int(found[1]) * UNIT_SECONDS[unit] > _MOST_SECONDS:
         problems.error(node, f"{text!r} is longer than a hundred years")
         return None
-    return int(found[1]), found[2]
+    return int(found[1]), unit
 
 
 def window(node: Node, text: str, problems: Problems) -> Window | None:
     """A rolling window of a duration."""
     found = shorthand(node, text, problems)
-    return None if found is None else Window(found[0], found[1])  # type: ignore[arg-type]  # a WindowUnit, as shorthand saw
+    return None if found is None else Window(*found)
 
 
 def calendar(node: Node, count: int, unit: WindowUnit, start: str, zone: str, problems: Problems) -> Window | None:

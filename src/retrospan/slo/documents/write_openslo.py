@@ -5,12 +5,9 @@
 What OpenSLO has no word for stands in annotations `retrospan.dev/...`.
 """
 
-import re
 from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any, Final
-
-import yaml
 
 from retrospan.slo.definitions import QUERY_SECONDS, SLI, SLO, Query, Statistic
 from retrospan.slo.documents.openslo import METHODS, STATISTICS
@@ -18,10 +15,10 @@ from retrospan.slo.documents.openslo_objects import PREFIX, VERSION
 from retrospan.slo.documents.openslo_sli import ALL, ENGINE, SOME
 from retrospan.slo.documents.places import Place, fatal
 from retrospan.slo.documents.quantities import SECONDS, decimal
+from retrospan.slo.documents.yaml_text import Number, dumped
 
 SOURCE: Final = "telemetry-sqlite"
 SERVICE: Final = "recorded-program"
-_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9 _./-]*[A-Za-z0-9]")
 _LENGTHS: Final = tuple(reversed(SECONDS.items()))
 _WORDS: Final[dict[Statistic, str]] = {statistic: word for word, statistic in STATISTICS.items()}
 
@@ -33,9 +30,7 @@ def as_openslo(slos: Iterable[SLO]) -> str:
         _object("Service", SERVICE, {"description": "The program that was recorded."}),
         *map(_slo, slos),
     ]
-    # Long lines are not folded: a query is shown as it is.
-    text: str = yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
-    return text
+    return dumped(documents)
 
 
 def _object(kind: str, name: str, spec: dict[str, Any], annotations: dict[str, str] | None = None) -> dict[str, Any]:
@@ -133,32 +128,5 @@ def _slices(seconds: int, target: Fraction | None) -> dict[str, Any]:
     return said | {"timeSliceWindow": f"{seconds // length}{unit}"}
 
 
-class _Number(str):
-    """A number as it is to be written."""
-
-
-def _number(value: Fraction | None) -> _Number:
-    return _Number(decimal(value or Fraction(0)))
-
-
-class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML has no types
-    """Texts plain where no reader can take them for anything else, several lines as a block, numbers as given."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        """Every value is written out."""
-        return True
-
-
-def _write_text(dumper: _Dumper, said: str) -> Any:
-    # Unicode has ends of lines of its own, which a block would lose.
-    block = "\n" in said and all(line.isprintable() for line in said.split("\n"))
-    style = "|" if block else None if _PLAIN.fullmatch(said) else '"'
-    return dumper.represent_scalar("tag:yaml.org,2002:str", said, style=style)
-
-
-def _write_number(dumper: _Dumper, said: _Number) -> Any:
-    return dumper.represent_scalar(f"tag:yaml.org,2002:{'float' if '.' in said else 'int'}", str(said))
-
-
-_Dumper.add_representer(str, _write_text)
-_Dumper.add_representer(_Number, _write_number)
+def _number(value: Fraction | None) -> Number:
+    return Number(decimal(value or Fraction(0)))
