@@ -7,6 +7,17 @@ import click
 
 Read = Callable[[click.Context, click.Parameter, str | None], float | None]
 
+
+class Source(click.ParamType):  # type: ignore[type-arg]  # a generic from click 8.2 on
+    """A path, or a URL as it is."""
+
+    name = "path"
+
+    def convert(self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        """A Path, unless it is a URL, whose slashes a Path would change."""
+        return value if isinstance(value, str) and "://" in value else Path(value)
+
+
 db_option = click.option(
     "--db",
     type=click.Path(path_type=Path),
@@ -15,6 +26,17 @@ db_option = click.option(
     show_default=True,
     show_envvar=True,
     help="The record.",
+)
+
+
+source_option = click.option(
+    "--db",
+    type=Source(),
+    envvar="RETROSPAN_DB",
+    default="telemetry.sqlite",
+    show_default=True,
+    show_envvar=True,
+    help="The record; or an archive's folder or URL.",
 )
 
 

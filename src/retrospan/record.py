@@ -63,7 +63,7 @@ class Record:
         with _looking:
             mode = mode_of(file)
             hold = held.Hold(file) if mode == LOCKED else None
-        log = held.identity_of(f"{file.resolve()}-wal")
+        log = _stamp_of_log(file)
         try:
             connection = sqlite3.connect(uri_of(file, mode), uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
         except sqlite3.Error as error:
@@ -74,7 +74,7 @@ class Record:
                 connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
             connection.execute("BEGIN")
             record = cls(connection, str(file), file if mode == UNLOCKED else None)
-            if mode == _HEAP_INDEX and held.identity_of(f"{file.resolve()}-wal") != log:
+            if mode == _HEAP_INDEX and _stamp_of_log(file) != log:
                 _leave_open(connection)
                 raise RecordError(f"{file}: its writers came and went while it was opened: try again")
             record._held = hold
@@ -159,6 +159,36 @@ class Record:
         ):
             return condition
         return f"{condition} AND id BETWEEN {ranges[0][0]} AND {ranges[0][1]}"
+
+    def base(self, table: str) -> str:
+        """The name by which a table means all of its rows."""
+        return f"main.{table}"
+
+    def within(self, first: float | None, last: float | None) -> str:
+        """The condition that picks the rows that ended in [first, last), seconds since 1970; None is open."""
+        bounds = [f"ts >= {first!r}"] * (first is not None) + [f"ts < {last!r}"] * (last is not None)
+        return " AND ".join(bounds) or "1"
+
+    def floor(self, number: str) -> str:
+        """SQLite may lack FLOOR; its CAST cuts off."""
+        return f"CAST({number} AS INTEGER)"
+
+    def literal(self, value: str | float | None) -> str:
+        """A value as an expression."""
+        return literal(value) if isinstance(value, str) else "NULL" if value is None else repr(value)
+
+    def unlisted_runs(self) -> set[str]:
+        """The runs of rows that lie outside all ranges."""
+        return {
+            run_id
+            for table in EVENT_TABLES
+            if table.name in self.tables
+            for first, last in self.uncovered(table.name)
+            for (run_id,) in self.rows(
+                f"SELECT DISTINCT run_id FROM main.{table.name} WHERE id BETWEEN {first} AND {last}"
+            )
+            if isinstance(run_id, str)
+        }
 
     def uncovered(self, table: str) -> list[tuple[int, int]]:
         """Spans of ids of a table that are in no run's range: other tools, or versions without ranges, wrote there."""
@@ -277,6 +307,15 @@ def mode_of(file: Path) -> str:
         # An empty one is of a writer that has just come: to end a reading of it would clear it away under the writer.
         return _HEAP_INDEX if _size(log) else UNLOCKED
     return LOCKED
+
+
+def _stamp_of_log(file: Path) -> tuple[int, ...] | None:
+    """What changes when writers come: of a log that was made anew the inode's number may be the same."""
+    try:
+        found = Path(f"{file.resolve()}-wal").stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _size(file: Path) -> int:

@@ -30,15 +30,6 @@ SQLITE: Final = {
     "text": "TEXT",
     "blob": "BLOB",
 }
-DUCKDB: Final = {
-    "id": "BIGINT",
-    "integer": "BIGINT",
-    "bool": "BOOLEAN",
-    "real": "DOUBLE",
-    "text": "VARCHAR",
-    "blob": "BLOB",
-    "moment": "TIMESTAMP WITH TIME ZONE",
-}
 # Up to the year 9999; what is no moment is no row of ours. To SQLite any text is greater than any number.
 _SOUND: Final = "run_id IS NOT NULL AND ts >= 0 AND ts < 253402300800"
 
