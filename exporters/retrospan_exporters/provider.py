@@ -23,6 +23,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from random import getrandbits
 from threading import Lock
 from time import time_ns
 from typing import Any, ClassVar, Final
@@ -41,6 +42,7 @@ from opentelemetry.sdk.trace import (
     sampling,
 )
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import (
     INVALID_SPAN,
@@ -68,7 +70,8 @@ _SAMPLED_RANDOM: Final = TraceFlags(TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE
 _PLAIN: Final = frozenset((str, int, float, bool))
 _TEXT: Final = frozenset((str,))
 _NOBODY: Final = INVALID_SPAN.get_span_context()
-_new = object.__new__
+_NO_STATE: Final = _NOBODY.trace_state
+_new, _new_tuple = object.__new__, tuple.__new__
 
 
 def _is_plain(attributes: Mapping[str, object]) -> bool:
@@ -140,6 +143,8 @@ def _attributes_of(span: "RecorderSpan") -> BoundedAttributes:
     most, longest = limits.max_span_attributes, limits.max_span_attribute_length
     bounded = _bounded(span.kept, most, longest, immutable=span._end_time is not None)
     made: BoundedAttributes = span.__dict__.setdefault("_attributes", bounded)
+    span.is_read = True
+    _ = span._events  # some of which may come from what is let go here
     span.kept = None  # whoever computes attributes late need not live as long as its span
     if span._end_time is not None:  # it ended meanwhile, in another thread
         made._immutable = True
@@ -147,7 +152,14 @@ def _attributes_of(span: "RecorderSpan") -> BoundedAttributes:
 
 
 def _events_of(span: "RecorderSpan") -> Sequence[Event]:
-    return BoundedList(span._limits.max_events) if span._end_time is None else ()
+    late = getattr(span.kept, "late_events", ())
+    if span._end_time is not None and not late:
+        return ()
+    limits = span._limits
+    most, longest = limits.max_event_attributes, limits.max_attribute_length
+    events: Any = BoundedList(limits.max_events)
+    events.extend([RecorderEvent(name, _kept(given, most, longest), at, limits) for name, given, at in late])
+    return events  # type: ignore[no-any-return]  # the SDK's list
 
 
 def _links_of(span: "RecorderSpan") -> Sequence[Link]:
@@ -169,8 +181,12 @@ class RecorderSpan(Span):
     _events = _Late(_events_of)
     _links = _Late(_links_of)
     kept: Any = None
-    """Attributes that were given, until they are read."""
+    """Attributes that were given, until they are read, and with them the events that they may have."""
+    is_read = False
+    """Whether they have been. (To ask the instance's `__dict__` would cost its making.)"""
     hooks: ClassVar["_Hooks"]
+    ids: ClassVar[IdGenerator | None]
+    """Who makes ids; None for the SDK's own generator."""
 
     def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
         """As the SDK's, the attributes read later."""
@@ -185,13 +201,9 @@ class RecorderSpan(Span):
                 _sdk_logger.warning("Calling end() on an ended span.")
                 return
             self._end_time = time_ns() if end_time is None else end_time
-            read = self.__dict__.get("_attributes")
-            if read is not None:
-                read._immutable = True
-        hooks = self.hooks
-        for told in hooks.ending:
-            told(self)
-        for told in hooks.end:
+            if self.is_read:
+                self._attributes._immutable = True
+        for told in self.hooks.end:
             told(self)
 
 
@@ -207,7 +219,7 @@ class _Hooks:
     def __init__(self, processor: Any) -> None:
         self.processors: Any = getattr(processor, _PROCESSORS, self)
         told = self.processors if type(processor) is SynchronousMultiSpanProcessor else (processor,)
-        self.start, self.ending, self.end = (_told(told, name) for name in ("on_start", "_on_ending", "on_end"))
+        self.start, self.end = _told(told, "on_start"), _told(told, "_on_ending") + _told(told, "on_end")
 
 
 def _told(processors: Sequence[Any], name: str) -> _Told:
@@ -251,24 +263,29 @@ class RecorderTracer(Tracer):
             return super().start_span(
                 name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
             )
-        ids = self.id_generator
+        spans = self._spans
+        if spans is None or spans.hooks.processors is not getattr(self.span_processor, _PROCESSORS, spans.hooks):
+            spans = self._spans = self._class_of_spans()
+        ids = spans.ids
         trace_id, _, _, flags, state, is_valid = parent or _NOBODY  # a tuple: read at once
         if not is_valid:
             parent = None
-            flags = _SAMPLED_RANDOM if ids.is_trace_id_random() else _SAMPLED
-            made = SpanContext(ids.generate_trace_id(), ids.generate_span_id(), False, flags)
+            flags = _SAMPLED_RANDOM if ids is None or ids.is_trace_id_random() else _SAMPLED
+            trace_id = (getrandbits(128) or 1) if ids is None else ids.generate_trace_id()
+            state = _NO_STATE
         elif flags & _SAMPLED:
             flags = _SAMPLED_RANDOM if flags & TraceFlags.RANDOM_TRACE_ID else _SAMPLED
-            made = SpanContext(trace_id, ids.generate_span_id(), False, flags, state)
         else:
             return super().start_span(
                 name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
             )
-        spans = self._spans
-        if spans is None or spans.hooks.processors is not getattr(self.span_processor, _PROCESSORS, spans.hooks):
-            spans = self._spans = self._class_of_spans()
         span = _new(spans)
-        span._name, span._context, span._kind, span._parent, span._lock = name, made, kind, parent, Lock()
+        if ids is None:  # the SDK's ids are random and valid: its functions for them cost a third of a span's start
+            made = (trace_id, getrandbits(64) or 1, False, flags, state, True)
+            span._context = _new_tuple(SpanContext, made)
+        else:
+            span._context = SpanContext(trace_id, ids.generate_span_id(), False, flags, state)
+        span._name, span._kind, span._parent, span._lock = name, kind, parent, Lock()
         if attributes is not None:
             limits = self._span_limits  # what the provider was told of limits
             span.kept = _kept(attributes, limits.max_span_attributes, limits.max_span_attribute_length)
@@ -290,6 +307,7 @@ class RecorderTracer(Tracer):
             "_span_processor": self.span_processor,
             "_limits": self._span_limits,
             "_sampler": self.sampler,
+            "ids": None if type(self.id_generator) is RandomIdGenerator else self.id_generator,
             "hooks": _Hooks(self.span_processor),
         }
         return type("RecorderSpan", (RecorderSpan,), shared)

@@ -12,12 +12,13 @@ from time import time_ns
 from typing import Any
 
 from opentelemetry import baggage, propagate, trace
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context
 from opentelemetry.propagators.composite import CompositePropagator
-from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, Tracer, TracerProvider
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, Span, SpanContext, Tracer, TracerProvider
 from opentelemetry.util.types import AttributeValue
 
 from . import metrics
+from .contexts import get_current
 from .late import LateAttributes
 from .semconv import SCOPE, VERSION
 
@@ -26,6 +27,7 @@ Facts = Mapping[str, AttributeValue | None]
 
 _DEFAULT_FIELDS = {"traceparent", "tracestate", "baggage"}
 _BAGGAGE_KEY = next(iter(baggage.set_baggage("key", "value", Context())))
+_NO_STATE = INVALID_SPAN_CONTEXT.trace_state
 _propagator: list[Any] = [None, False]  # the global one that was seen last, and whether it is the default
 
 _tracer: Tracer = trace.get_tracer(SCOPE, VERSION)
@@ -62,7 +64,7 @@ def propagate_to(headers: Any, span: Span, context: Context) -> None:
     trace_id, span_id, _, flags, state, is_valid = span.get_span_context()  # a tuple: read at once
     if is_valid:
         headers["traceparent"] = "00-%032x-%016x-%02x" % (trace_id, span_id, flags)  # noqa: UP031  # the quickest
-        if state:
+        if state is not _NO_STATE and state:
             headers["tracestate"] = state.to_header()
 
 
@@ -79,10 +81,12 @@ def tell(
     *,
     parent: SpanContext | None = None,
     on: Span | None = None,
+    late: LateAttributes | None = None,
 ) -> None:
     """Emit a point or an interval: a span of its own, or an event when a short span of ours takes it.
 
     Times are nanoseconds since 1970. `parent` is the span that was current when it happened; without it, the current one.
+    `late` are the attributes of the span that takes the event: as long as nobody has read them, they keep it.
     """
     if on is None:
         end = end or time_ns()
@@ -91,7 +95,9 @@ def tell(
     # What is late is complete in itself, and a provider may read it later.
     attributes = facts if isinstance(facts, LateAttributes) else known(facts)
     if on is not None:
-        if on.is_recording():  # the SDK warns of an event on a span that has ended
+        if late is not None and not late.was_read and end is not None:
+            late.late_events = [*late.late_events, (name, attributes, end)]
+        elif on.is_recording():  # the SDK warns of an event on a span that has ended
             on.add_event(name, attributes, timestamp=end)
         return
     context = get_current() if parent is None else below(parent)

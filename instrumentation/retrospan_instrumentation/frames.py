@@ -14,6 +14,7 @@ The layers nest in any order; whoever needs another layer's fact walks `chain()`
 
 import asyncio
 import itertools
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -23,8 +24,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 from weakref import ref
 
 import wrapt
-from opentelemetry.context import Context, attach, create_key, get_current
+from opentelemetry.context import Context, create_key
 from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, Tracer, set_span_in_context
+
+from .contexts import attach, get_current
 
 if TYPE_CHECKING:
     from .resends import Past
@@ -86,9 +89,13 @@ def owner_ref() -> Owner:
     """
     if asyncio._get_running_loop() is not None and (task := asyncio.current_task()) is not None:
         return ref(task)
-    if _trio is not None and _trio.in_trio_task():
+    # A loop of trio's hooks the generators of its thread, which is quicker to see than a task.
+    if _trio is not None and sys.get_asyncgen_hooks()[0] is not None and _trio.in_trio_task():
         return ref(_trio.current_task())
-    return _of_thread()
+    try:
+        return _local.owner  # type: ignore[no-any-return]  # a thread's own
+    except AttributeError:
+        return _of_thread()
 
 
 def _of_thread() -> Owner:
@@ -263,16 +270,27 @@ class AttemptFrame(Frame):
 
 
 class Target:
-    """Where a request goes: method, URL and what is read of it once."""
+    """Where a request goes. The URL, which nobody can change, is read when somebody asks: mostly in the export thread."""
 
-    __slots__ = ("_address", "host", "method", "port", "scheme", "url")
+    __slots__ = ("_address", "method", "url")
 
     def __init__(self, method: str, url: Any) -> None:
-        self.method, self.url = method, url
-        self.scheme: str = url.scheme
-        self.host: str = url.host
-        self.port: int = url.port or _DEFAULT_PORTS.get(self.scheme, 0)
-        self._address = ""
+        self.method, self.url, self._address = method, url, ""
+
+    @property
+    def scheme(self) -> str:
+        """`http` or `https`."""
+        return self.url.scheme  # type: ignore[no-any-return]  # a URL of either library
+
+    @property
+    def host(self) -> str:
+        """Lower-case, without a port."""
+        return self.url.host  # type: ignore[no-any-return]
+
+    @property
+    def port(self) -> int:
+        """The URL's, else its scheme's; 0 for none."""
+        return self.url.port or _DEFAULT_PORTS.get(self.scheme, 0)
 
     @property
     def address(self) -> str:
@@ -304,17 +322,16 @@ class HTTPFrame(Frame):
         self, method: str, url: Any, role: str | None, parent: SpanContext, context: Context | None = None
     ) -> None:
         super().__init__(context)
-        self.target = target = Target(method, url)
-        self.host, self.role, self.parent = target.host, role, parent
+        self.target, self.role, self.parent = Target(method, url), role, parent
         self.started = time_ns()
         self.sends: list[Send] = []  # those that may yet turn out to be the one whose response the client gets
 
     def close(self) -> None:
         self.is_open = False
         while self.waits:
-            self.waits.pop().tell(self.host, self.role)
+            self.waits.pop().tell(self.target.host, self.role)
         while self.polls:
-            self.polls.popitem()[1].tell(self.host, self.role)
+            self.polls.popitem()[1].tell(self.target.host, self.role)
 
 
 class CacheAnswer(NamedTuple):

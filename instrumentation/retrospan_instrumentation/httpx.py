@@ -26,14 +26,13 @@ from opentelemetry.context import (
     _SUPPRESS_HTTP_INSTRUMENTATION_KEY,
     _SUPPRESS_INSTRUMENTATION_KEY,
     Context,
-    attach,
-    get_current,
     set_value,
 )
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import INVALID_SPAN, Tracer, TracerProvider
 
 from . import emit, frames, metrics, program_hooks, resends, sends, waits
+from .contexts import attach, get_current
 from .frames import KEY, SPAN_KEY, HTTPFrame
 from .hooks import Call, LibraryInstrumentor, fault, is_disabled
 from .program_hooks import ProgramHooks
@@ -48,6 +47,7 @@ _OURS = "retrospan"
 _NOT_OTHERS = (None, False, _OURS)
 _SHUNNED = "retrospan: not this client"
 _SUPPRESS_OLD = "suppress_instrumentation"
+_SUPPRESSING = frozenset((_SUPPRESS_HTTP_INSTRUMENTATION_KEY, _SUPPRESS_INSTRUMENTATION_KEY, _SUPPRESS_OLD))
 
 
 class _HTTPInstrumentor(LibraryInstrumentor):
@@ -167,7 +167,7 @@ def _excluded(library: str) -> re.Pattern[str] | None:
 
 
 def _is_suppressed(context: Context) -> bool:
-    return (
+    return not _SUPPRESSING.isdisjoint(context) and (
         context.get(_SUPPRESS_HTTP_INSTRUMENTATION_KEY) not in _NOT_OTHERS
         or bool(context.get(_SUPPRESS_INSTRUMENTATION_KEY))
         or bool(context.get(_SUPPRESS_OLD))
@@ -355,7 +355,7 @@ class _Library:
         request = args[0] if args else kwargs["request"]
         if _is_suppressed(context) or (self._excluded is not None and self._excluded.search(str(request.url))):
             return None
-        if self._shunned and client in self._shunned:
+        if self._shunned.data and client in self._shunned:  # type: ignore[attr-defined]  # quicker than its own truth
             return _Silence()
         hop = _Hop(self, request, context)
         if client._mounts or not isinstance(client._transport, self._wires):

@@ -11,10 +11,10 @@
     span.end()
 
 Nothing but the tracing API is between the two sides: the Mapping given to `start_span` sees by itself whether it is read at
-once. A provider that knows `read_late` reads it when the span is exported, off the caller's thread.
+once. A provider that knows `read_late` reads it when the span is exported, off the caller's thread, and its `late_events` then.
 """
 
-from collections.abc import ItemsView, Iterator, KeysView, Mapping
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence
 from typing import ClassVar
 
 from opentelemetry.util.types import AttributeValue
@@ -26,6 +26,8 @@ class LateAttributes(Mapping[str, AttributeValue]):
     read_late: ClassVar[bool] = True
     was_read = False
     """Whether it was read before it was complete; `facts()` sets it."""
+    late_events: Sequence[tuple[str, Mapping[str, AttributeValue], int]] = ()
+    """Events of its span, none of them added by `add_event`: name, attributes and time (ns since 1970)."""
 
     def facts(self) -> dict[str, AttributeValue]:
         """What is known: until the span ends, that with which it starts."""

@@ -14,11 +14,12 @@ from types import ModuleType
 from typing import Any
 from weakref import ref
 
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context
 from opentelemetry.util.types import AttributeValue
 
 from . import emit, frames, mapping, metrics
 from . import semconv as sc
+from .contexts import get_current
 from .frames import BreakerFrame, HTTPFrame
 from .hooks import Call, LibraryInstrumentor, fault
 

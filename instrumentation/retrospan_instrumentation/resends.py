@@ -29,7 +29,7 @@ class Past:
     def __init__(self, count: int, base: int, path: Path, hop: HTTPFrame) -> None:
         self.count, self.base, self.path = count, base, path  # base: what the first one in this attempt had
         self.target, self.content_key, self.request = hop.target, hop.content_key, hop.request
-        self.owner, self.parent_span_id = hop.owner, hop.parent.span_id
+        self.owner, self.parent = hop.owner, hop.parent
 
     def fail(self) -> None:
         """It ended in what a client retries."""
@@ -48,14 +48,11 @@ _has_failed = [False]  # whether one ever has: quicker than to ask the dictionar
 
 def asked_for(headers: Any) -> int:
     """The resend count that an SDK wrote into the request's headers; 0 when none did."""
-    for name, value in headers.raw:  # once over all: each look-up by name would go over all of them
-        if (
-            len(name) in _LENGTHS
-            and name.lower() in _HEADERS
-            and value.isdigit()
-            and len(value) < 6
-            and (count := int(value))
-        ):
+    raw = headers.raw
+    if _LENGTHS.isdisjoint(map(len, dict(raw))):  # as for most requests: a look-up by name would cost more
+        return 0
+    for name, value in raw:
+        if name.lower() in _HEADERS and value.isdigit() and len(value) < 6 and (count := int(value)):
             return count
     return 0
 
@@ -138,7 +135,7 @@ def _known(hop: HTTPFrame, earlier: Past | None, base: int, path: Path) -> tuple
 
 def _follows(hop: HTTPFrame, last: Past) -> bool:
     """Whether the send right before, which failed, went to the same place and was this task's, under the same parent."""
-    if last.owner != hop.owner or last.parent_span_id != hop.parent.span_id:
+    if last.owner != hop.owner or last.parent.span_id != hop.parent.span_id:
         return False
     here, there = hop.target, last.target
     return here.method == there.method and here.address == there.address

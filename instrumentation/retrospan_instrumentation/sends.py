@@ -11,12 +11,13 @@ import os
 from time import time_ns
 from typing import Any, TypeVar
 
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from . import emit, mapping, metrics, resends, waits
 from . import semconv as sc
+from .contexts import get_current
 from .frames import AttemptFrame, BreakerFrame, CacheAnswer, Frame, HTTPFrame, RetryFrame, Target, at_end
 from .late import LateAttributes
 from .retry_after import retry_after
@@ -104,7 +105,7 @@ class Send(LateAttributes):
 
     def _take_waits(self, hop: HTTPFrame) -> int:
         mine, hop.waits = hop.waits, []
-        waits.tell_taken(mine, hop, self.span)
+        waits.tell_taken(mine, hop, self.span, self)
         delay = 0
         for wait in mine:
             delay += wait.end - wait.start

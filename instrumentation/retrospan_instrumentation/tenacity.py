@@ -12,12 +12,13 @@ from types import ModuleType
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 
 from . import emit, frames, sends
 from . import semconv as sc
+from .contexts import get_current
 from .frames import SPAN_KEY, HTTPFrame, RetryFrame
 from .hooks import Call, LibraryInstrumentor
 

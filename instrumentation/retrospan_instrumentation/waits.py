@@ -17,12 +17,13 @@ from time import monotonic_ns, time_ns
 from typing import Any
 from weakref import ref
 
-from opentelemetry.context import Context, create_key, get_current
+from opentelemetry.context import Context, create_key
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, Span, SpanContext
 from opentelemetry.util.types import AttributeValue
 
 from . import emit, frames, mapping
 from . import semconv as sc
+from .contexts import get_current
 from .frames import SPAN_KEY, HTTPFrame, at_end, left
 from .hooks import fault
 from .late import LateAttributes
@@ -94,7 +95,13 @@ class Wait(LateAttributes):
         """In a forked child: what waited before the fork is the parent's to tell, though a request here may take it."""
         self._untold.clear()
 
-    def tell(self, host: str | None = None, role: str | None = None, on: Span | None = None) -> None:
+    def tell(
+        self,
+        host: str | None = None,
+        role: str | None = None,
+        on: Span | None = None,
+        late: LateAttributes | None = None,
+    ) -> None:
         """Emit it once: as an event on its request's span when it was granted at once, else as a span with its true times."""
         try:
             self._untold.pop()
@@ -106,7 +113,7 @@ class Wait(LateAttributes):
         if self.role is None:
             self.role = role
         if on is not None and self.action == "acquire" and self.end - self.start < _AT_ONCE:
-            emit.tell(sc.RATE_LIMITER_ACQUIRE, self, end=self.end, on=on)
+            emit.tell(sc.RATE_LIMITER_ACQUIRE, self, end=self.end, on=on, late=late)
         else:
             emit.tell(f"rate_limiter.{self.action}", self.facts(), self.start, self.end, parent=self.parent)
 
@@ -149,7 +156,7 @@ def report(limiter: object, name: str, granted: bool, start: int, max_delay_ms: 
         if not granted:
             if poll is None:
                 poll = polls[key] = Wait(name, "block", start, now, max_delay_ms, owner, context)
-                poll.host = poll.host or (hop.host if hop is not None else None)
+                poll.host = poll.host or (hop.target.host if hop is not None else None)
                 _refused[id(poll)] = poll
             poll.end = now
             return
@@ -209,16 +216,16 @@ def take(hop: HTTPFrame) -> None:
             _take_from(frame, hop)
         frame = frame.outer
     if left_alone := alone.get():
-        parent, earliest = hop.parent.span_id, hop.started - _TAKEN_WITHIN
+        host, parent, earliest = hop.target.host, hop.parent.span_id, hop.started - _TAKEN_WITHIN
         recent = [wait for wait in left_alone if wait.end > earliest]
-        hop.waits += [w for w in recent if w.host in (None, hop.host) and w.parent.span_id == parent and w.take()]
+        hop.waits += [w for w in recent if w.host in (None, host) and w.parent.span_id == parent and w.take()]
         alone.set(tuple(wait for wait in recent if not wait.taken))
 
 
 def _take_from(frame: frames.Frame, hop: HTTPFrame) -> None:
     for wait in list(frame.waits):
         if (
-            (wait.host is None or wait.host == hop.host)
+            (wait.host is None or wait.host == hop.target.host)
             and (wait.owner is hop.owner or wait.owner in (hop.owner, frame.owner) or wait.owner_is_over)
             and wait.take()
         ):
@@ -229,10 +236,11 @@ def _take_from(frame: frames.Frame, hop: HTTPFrame) -> None:
                 pass
 
 
-def tell_taken(waits: list[Wait], hop: HTTPFrame, on: Span) -> None:
+def tell_taken(waits: list[Wait], hop: HTTPFrame, on: Span, late: LateAttributes) -> None:
     """Tell a request's waits: those granted at once as events on its span, as many as a span takes."""
+    host = hop.target.host
     for number, wait in enumerate(waits):
-        wait.tell(hop.host, hop.role, on if number < _MOST_EVENTS else None)
+        wait.tell(host, hop.role, on if number < _MOST_EVENTS else None, late)
 
 
 def sweep() -> None:

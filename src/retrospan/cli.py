@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "slo": Entry("retrospan.slo.command:slo", "Judge a run by its SLOs."),
     "trend": Entry("retrospan.slo.trend:trend", "Show how one objective went, day by day or week by week."),
     "metrics": Entry("retrospan.prometheus.command:metrics", "Serve the metrics of records to Prometheus."),
+    "dashboard": Entry("retrospan.dashboard.command:dashboard", "Write a dashboard for Grafana."),
     "runs": Entry("retrospan.commands:runs", "List the runs of a record, the latest first."),
     "summarize": Entry("retrospan.commands:summarize", "Write the summary of a run that was killed before it could."),
     "import": Entry("retrospan.files:import_", "Make a record of the lines that the exporter `jsonl` wrote."),

@@ -63,7 +63,7 @@ class Record:
         with _looking:
             mode = mode_of(file)
             hold = held.Hold(file) if mode == LOCKED else None
-        log = held.identity_of(f"{file.resolve()}-wal")
+        log = _stamp_of_log(file)
         try:
             connection = sqlite3.connect(uri_of(file, mode), uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
         except sqlite3.Error as error:
@@ -74,7 +74,7 @@ class Record:
                 connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
             connection.execute("BEGIN")
             record = cls(connection, str(file), file if mode == UNLOCKED else None)
-            if mode == _HEAP_INDEX and held.identity_of(f"{file.resolve()}-wal") != log:
+            if mode == _HEAP_INDEX and _stamp_of_log(file) != log:
                 _leave_open(connection)
                 raise RecordError(f"{file}: its writers came and went while it was opened: try again")
             record._held = hold
@@ -307,6 +307,15 @@ def mode_of(file: Path) -> str:
         # An empty one is of a writer that has just come: to end a reading of it would clear it away under the writer.
         return _HEAP_INDEX if _size(log) else UNLOCKED
     return LOCKED
+
+
+def _stamp_of_log(file: Path) -> tuple[int, ...] | None:
+    """What changes when writers come: of a log that was made anew the inode's number may be the same."""
+    try:
+        found = Path(f"{file.resolve()}-wal").stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _size(file: Path) -> int:

@@ -230,3 +230,38 @@ def test_the_environment_switches_to_the_stock_provider(
     if said is not None:
         monkeypatch.setenv("RETROSPAN_FAST_SPANS", said)
     assert provider_class() is (RecorderTracerProvider if fast else TracerProvider)
+
+
+class LateWithEvents(Late):
+    late_events = (("granted", {"delay": 0}, 7), ("granted", {"delay": 1}, 8))
+
+
+@pytest.mark.parametrize("events_first", [True, False])
+def test_events_of_a_late_mapping_are_read_with_it_before_those_that_were_added(events_first: bool) -> None:
+    span, ended = fast_span(LateWithEvents({"status": 200}))
+    span.add_event("added", timestamp=9)
+    span.end()
+    if events_first:
+        assert len(ended[0].events) == 3
+    assert dict(ended[0].attributes or {}) == {"status": 200}
+    told = [(event.name, event.timestamp, dict(event.attributes or {})) for event in ended[0].events]
+    assert told == [("granted", 7, {"delay": 0}), ("granted", 8, {"delay": 1}), ("added", 9, {})]
+
+
+def test_events_of_a_late_mapping_are_there_without_any_other_and_within_the_limit() -> None:
+    span, ended = fast_span(LateWithEvents({}), span_limits=SpanLimits(max_events=1))
+    span.end()
+    assert dict(ended[0].attributes or {}) == {}
+    assert [event.timestamp for event in ended[0].events] == [8]
+    assert ended[0].dropped_events == 1
+
+
+def test_ids_are_random_and_a_child_has_its_parents_trace() -> None:
+    tracer = RecorderTracerProvider(shutdown_on_exit=False).get_tracer("scope")
+    roots = [tracer.start_span("GET").get_span_context() for _ in range(1000)]
+    child = tracer.start_span("GET", set_span_in_context(NonRecordingSpan(roots[0]))).get_span_context()
+    assert child.trace_id == roots[0].trace_id
+    assert len({context.trace_id for context in roots}) == len({context.span_id for context in (*roots, child)}) - 1
+    assert all(context.is_valid and context.trace_flags == 3 for context in (*roots, child))
+    assert max(context.trace_id for context in roots).bit_length() > 120
+    assert child == type(child)(*child[:5])  # as its own constructor makes it

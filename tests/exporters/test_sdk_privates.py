@@ -12,7 +12,9 @@ import pytest
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk import _configuration
 from opentelemetry.sdk.trace import _tracer_metrics
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.util import BoundedList
+from opentelemetry.trace import SpanContext
 
 from retrospan_exporters import provider as ours
 
@@ -30,6 +32,10 @@ READ = {
     sdk.Tracer.__init__: ("8993afc3bbdc",),
     sdk.Tracer.start_span: ("4a97881c4066",),
     sdk.Tracer._is_enabled: ("442d65a55331",),
+    RandomIdGenerator.generate_span_id: ("c106e428ec94",),
+    RandomIdGenerator.generate_trace_id: ("a958f4f9be8f",),
+    RandomIdGenerator.is_trace_id_random: ("860f7666c14e",),
+    SpanContext.__new__: ("155a177c070c",),
     sdk.TracerProvider.get_tracer: ("94572553de8f",),
     sdk.TracerProvider._update_resource: ("703568b9cc52",),
     BoundedAttributes.__init__: ("aca1043073b5", "7d896a61ad14"),
