@@ -77,6 +77,17 @@ def test_a_file_that_is_not_sqlite_is_2_in_one_line(path):
     assert beside(path) == [path.name]
 
 
+def test_a_damaged_record_is_2_in_one_line_that_says_what_to_do(path):
+    with making(path) as record:
+        healthy(record, 200)
+    octets = path.read_bytes()
+    path.write_bytes(octets[: len(octets) // 2])
+    finished = retrospan("slo", "--db", path)
+    assert finished.returncode == 2
+    assert "sqlite3 FILE .recover" in in_one_line(finished)
+    assert path.read_bytes() == octets[: len(octets) // 2]
+
+
 def test_an_unknown_run_is_2_in_one_line_that_says_what_is_near(path):
     with making(path) as record:
         record.run()
