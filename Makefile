@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 BOTH := tests/instrumentation tests/exporters
 
-.PHONY: env demo test lint test-debian test-long test-matrix test-matrix-fast bench-hot bench-exporter bench-queries bench-slo bench-scrape docs lock clean
+.PHONY: env demo test lint test-debian test-long test-matrix test-matrix-fast bench-hot bench-exporter bench-queries bench-slo bench-archive bench-scrape docs lock clean
 
 env: $(READY)
 
@@ -44,6 +44,9 @@ bench-slo: $(READY)
 
 bench-scrape: $(READY)
 	$(BIN)/python benchmarks/scrape.py
+
+bench-archive: $(READY)
+	$(BIN)/python benchmarks/archive.py $(ROWS)
 
 docs: $(READY)
 	$(BIN)/python docs/generate.py

@@ -70,6 +70,15 @@ class Prometheus:
         assert len(values) == len(found), found
         return values
 
+    def ups(self, port: int) -> str:
+        """How each scrape of a port went that was made so far: 1, or 0 when it failed."""
+        found = self.query(f'up{{instance="127.0.0.1:{port}"}}[10m]')
+        return "".join(str(int(float(up))) for series in found for _, up in series["values"])
+
+    def errors(self) -> list[str]:
+        """What went wrong with the last scrape of each port."""
+        return [target["lastError"] for target in self._data("targets")["activeTargets"] if target["lastError"]]
+
     def rules(self) -> list[dict[str, Any]]:
         """Every rule with its `health` and `lastError`."""
         return [rule for group in self._data("rules")["groups"] for rule in group["rules"]]

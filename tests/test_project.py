@@ -54,7 +54,9 @@ def test_make_test_runs_the_hooks_and_the_exporter_on_both_providers() -> None:
     assert is_stock == (os.environ.get("RETROSPAN_FAST_SPANS") == "0")
 
 
-@pytest.mark.parametrize(("page", "least"), [("limits.md", 9), ("guarantees.md", 40), ("archive.md", 18)])
+@pytest.mark.parametrize(
+    ("page", "least"), [("limits.md", 9), ("guarantees.md", 40), ("archive.md", 18), ("fleet.md", 4), ("scale.md", 3)]
+)
 def test_every_limit_and_every_promise_of_the_docs_has_the_test_that_they_name(page: str, least: int) -> None:
     named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / page).read_text(encoding="utf-8")))
     written = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
@@ -81,6 +83,7 @@ def test_every_instrumentor_is_found_by_the_launcher_under_its_name() -> None:
         "queries.py --rows 20000",
         "slo.py --rows 5000 --rounds 1",
         "scrape.py --rows 2000 --series 100 300 --scrapes 5",
+        pytest.param("archive.py --rows 2000 --large 0 --archive-rows 5000 --days 2", marks=pytest.mark.long),
         "hot_path.py --blocks 2 --requests 20 --quick",
         pytest.param(
             "exporter.py --rounds 1 --spans 500 --saturate 0.2 --kills 1 --memory 3000", marks=pytest.mark.long

@@ -115,6 +115,7 @@ DOWNLOAD_DEDUPE_ACTION = _attribute("download.dedupe_action", str, "hardlink, co
 
 # -- on the resource
 RETROSPAN_RUN_ID = _attribute("retrospan.run_id", str, "Id of the run, shared by all its processes")
+RETROSPAN_LAYERS = _attribute("retrospan.layers", str, "Layers that this process has entered, comma-separated")
 
 # -- spans and events
 SPAN_FALLBACK_RESOLVE = "fallback.resolve"
@@ -127,6 +128,8 @@ BREAKER_STATE_CHANGE = "circuit_breaker.state_change"
 BREAKER_REJECTED = "circuit_breaker.rejected"
 RETRY_SCHEDULED = "retry.scheduled"
 SPAN_RETRY = "retry"
+# Of no length, and of no table: where spans go elsewhere too, it says what `run_info.layers` says of a process.
+SPAN_LAYERS = "retrospan.layers"
 
 # -- names that only metrics know: a send, and what its cache said
 HTTP_REQUEST = "http.request"

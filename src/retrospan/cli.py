@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "prune": Entry(
         "retrospan.archive.command:prune", "Delete old rows of a record that its archive holds, while writers write."
     ),
+    "engines": Entry("retrospan.engines.command:engines", "Prepare an engine of a fleet."),
     "optimize": Entry("retrospan.commands:optimize", "Give a finished record an index for looking traces up."),
     "ddl": Entry("retrospan.commands:ddl", "Print the schema of a record."),
 }

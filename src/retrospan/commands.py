@@ -10,7 +10,7 @@ import click
 from retrospan import runs as listing
 from retrospan.engines import read
 from retrospan.optimizing import optimize as optimize_record
-from retrospan.options import db_option, source_option
+from retrospan.options import db_option, source_option, spoken
 from retrospan.record import RecordError
 from retrospan.summary import summarize as summarize_run
 from retrospan.text import printable, table
@@ -40,7 +40,7 @@ def runs(db: Path | str, form: str) -> None:
             table(("RUN", "STATE", "STARTED (UTC)", "SECONDS", "COMMAND", "HOST"), [_cells(run) for run in found])
         )
     else:
-        click.echo(f"retrospan: {db}: the record holds no run yet", err=True)
+        click.echo(f"retrospan: {spoken(db)}: the record holds no run yet", err=True)
 
 
 @click.command()

@@ -106,10 +106,9 @@ def ensure_recording() -> None:
 
 def _add_recorders(kwargs: dict[str, Any], *, has_record: bool) -> None:
     """Have the SDK put our processor where it would put its own behind our exporters, and the run's id on the resource."""
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
     from retrospan.configuration import begin, begin_lines, resource_attributes
     from retrospan_exporters.jsonl import JSONLSpanExporter
+    from retrospan_exporters.layers import LayersToo
     from retrospan_exporters.run import Run
     from retrospan_exporters.sqlite import SQLiteSpanExporter
 
@@ -122,7 +121,7 @@ def _add_recorders(kwargs: dict[str, Any], *, has_record: bool) -> None:
         # The SDK makes exporters when the resource is there already; ours had to settle the run's id before.
         if recorder is not None and isinstance(made, SQLiteSpanExporter):
             return recorder.processor
-        return begin_lines(made) if isinstance(made, JSONLSpanExporter) else BatchSpanProcessor(made, *args, **options)
+        return begin_lines(made) if isinstance(made, JSONLSpanExporter) else LayersToo(made, *args, **options)
 
     kwargs.setdefault("export_span_processor", processor_for)
     kwargs["resource_attributes"] = {**(kwargs.get("resource_attributes") or {}), **resource_attributes(run_id)}

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from retrospan.text import printable
+
 Read = Callable[[click.Context, click.Parameter, str | None], float | None]
 
 
@@ -36,8 +38,14 @@ source_option = click.option(
     default="telemetry.sqlite",
     show_default=True,
     show_envvar=True,
-    help="The record; or an archive's folder or URL.",
+    help="The record; or an archive's folder or URL, or clickhouse://HOST/DATABASE.",
 )
+
+
+def spoken(source: Path | str) -> str:
+    """What a source is called in messages: a URL without the user and password that it may hold."""
+    scheme, is_url, rest = str(source).partition("://")
+    return printable(f"{scheme}://{rest.rpartition('@')[2]}") if is_url else str(source)
 
 
 def read_by(read: Callable[[str], float]) -> Read:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_server import Prometheus
+from prometheus import Prometheus
 from scrapes import free_port, scrape
 
 from retrospan.prometheus.command import metrics
@@ -75,10 +75,9 @@ def test_promql_says_what_the_gate_says_of_a_demo_that_was_scraped_while_it_ran(
     out.mkdir()
     record = out / "telemetry.sqlite"
     asked = {"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": str(live_port)}
-    jobs = {"live": live_port, "record": port}
     with (
         sidecar(record, port, "--keep", "6"),
-        Prometheus(tmp_path / "prometheus", jobs) as prometheus,
+        Prometheus(tmp_path / "prometheus", [live_port, port], "1s") as prometheus,
         demo(out, **asked) as downloader,
     ):
         live = "sum(http_client_request_duration_seconds_count)"
@@ -91,8 +90,7 @@ def test_promql_says_what_the_gate_says_of_a_demo_that_was_scraped_while_it_ran(
         expected = {name: gate[name]["value"] / SECONDS.get(name, 1) for name in GAUGES}
 
         def shown() -> dict[str, float | None]:
-            run = (("run_id", run_id),)
-            return {name: prometheus.query(metric).get(run) for name, metric in GAUGES.items()}
+            return {name: prometheus.values(metric, "run_id").get((run_id,)) for name, metric in GAUGES.items()}
 
         wait_until(lambda: shown() == expected, f"PromQL says {expected}")
         by_host = read(
@@ -100,11 +98,11 @@ def test_promql_says_what_the_gate_says_of_a_demo_that_was_scraped_while_it_ran(
             "SELECT host, 1.0 * sum(status = 429) / count(*) FROM http_events"
             " WHERE status IS NOT NULL AND wire = 1 AND (from_cache = 0 OR revalidated = 1) GROUP BY host",
         )
-        ratios = {(("host", host), ("run_id", run_id)): pytest.approx(ratio) for host, ratio in by_host}
-        assert prometheus.query("retrospan_http_429_ratio") == ratios
-        events = prometheus.query("retrospan_slo_events_total")
+        ratios = {(host, run_id): pytest.approx(ratio) for host, ratio in by_host}
+        assert prometheus.values("retrospan_http_429_ratio", "host", "run_id") == ratios
+        events = prometheus.values("retrospan_slo_events_total", "slo", "verdict")
         for name, slo in gate.items():
-            good, bad = (events[("slo", name), ("verdict", verdict)] for verdict in ("good", "bad"))
+            good, bad = (events[name, verdict] for verdict in ("good", "bad"))
             assert (good, good + bad) == (slo["good"], slo["total"]), name
         ((sends, opens, attempts),) = read(
             record,
@@ -112,21 +110,20 @@ def test_promql_says_what_the_gate_says_of_a_demo_that_was_scraped_while_it_ran(
             " (SELECT count(*) FROM breaker_transitions WHERE new_state = 'open' AND old_state <> 'open'),"
             " (SELECT count(*) FROM fallback_attempts)",
         )
-        assert prometheus.query("sum(retrospan_http_requests_total)") == {(): sends}
-        assert prometheus.query("sum(retrospan_breaker_opens_total)") == {(): opens}
-        assert prometheus.query("sum(retrospan_attempts_total)") == {(): attempts}
-        assert prometheus.query("retrospan_corruptions_total") == {(): gate["corruption"]["value"]}
+        assert prometheus.values("sum(retrospan_http_requests_total)") == {(): sends}
+        assert prometheus.values("sum(retrospan_breaker_opens_total)") == {(): opens}
+        assert prometheus.values("sum(retrospan_attempts_total)") == {(): attempts}
+        assert prometheus.values("retrospan_corruptions_total") == {(): gate["corruption"]["value"]}
         # The run's series go, and are stale with the next scrape instead of five minutes later; one may be under way.
         wait_until(
             lambda: (page := scrape(port)).status == 200 and run_id not in page.text, "the run's series are gone"
         )
-        before = len(prometheus.samples('up{job="record"}'))
-        wait_until(lambda: len(prometheus.samples('up{job="record"}')) >= before + 2, "they were scraped without it")
-        assert prometheus.query("retrospan_yield_ratio") == {}
-        assert prometheus.query('up{job="record"}') == {(): 1}
-        assert prometheus.query("sum(retrospan_http_requests_total)") == {(): sends}
-        assert set(prometheus.samples('up{job="record"}')) == {1.0}
+        before = len(prometheus.ups(port))
+        wait_until(lambda: len(prometheus.ups(port)) >= before + 2, "they were scraped without it")
+        assert prometheus.query("retrospan_yield_ratio") == []
+        assert prometheus.values("sum(retrospan_http_requests_total)") == {(): sends}
+        assert set(prometheus.ups(port)) == {"1"}
         # Of the program itself every scrape succeeded, from its first to its last.
-        ups = "".join(f"{up:.0f}" for up in prometheus.samples('up{job="live"}'))
+        ups = prometheus.ups(live_port)
         assert "1" in ups
         assert "0" not in ups.strip("0")

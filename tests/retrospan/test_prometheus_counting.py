@@ -8,11 +8,14 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scrapes import Scrape
 
 from retrospan.prometheus import cursor, names
+from retrospan.prometheus import sidecar as sidecar_module
+from retrospan.record import RecordError
 from retrospan_exporters.database import Database
 
 from .records import RUN, Making, making, making_more
@@ -87,6 +90,7 @@ def test_a_run_that_begins_and_ends_while_the_sidecar_is_away_is_counted(path: P
 
 def test_late_rows_of_a_run_that_was_let_go_do_not_count_it_again(path: Path) -> None:
     with watching(path, keep=0.0) as sidecar, making_more(path) as record:
+        sidecar.settled()
         artifacts(record, "c")
         record.ended()
         record.commit()
@@ -96,6 +100,27 @@ def test_late_rows_of_a_run_that_was_let_go_do_not_count_it_again(path: Path) ->
         record.commit()
         sidecar.when(lambda page: sends(page) == 1)
         assert yields(sidecar.settled()) == (0, 1)
+
+
+def test_an_ended_run_is_not_let_go_before_its_last_numbers_were_had(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing, evaluate = list[RecordError](), sidecar_module.evaluate
+
+    def evaluated(*args: Any) -> Any:
+        if failing:
+            raise failing.pop()
+        return evaluate(*args)
+
+    monkeypatch.setattr(sidecar_module, "evaluate", evaluated)
+    monkeypatch.setattr(sidecar_module, "_RETRY_SECONDS", 0.01)
+    with watching(path, keep=0.0) as sidecar, making_more(path) as record:
+        sidecar.settled()  # what is there is known, and not counted
+        failing.extend([RecordError("its writers came and went")] * 3)
+        artifacts(record, "c")
+        record.ended()
+        record.commit()
+        sidecar.when(lambda page: yields(page) == (0, 1) and not page.of(names.YIELD, "run_id"))
 
 
 def test_a_record_that_appears_is_counted_from_its_first_row(tmp_path: Path, path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from retrospan.archive import schema, sides, watermark
+from retrospan.archive.ahead import ahead
 from retrospan.archive.places import Place
 from retrospan.archive.source import Source, State, identify, identity_of, reading, state_of
 from retrospan.archive.watermark import Mark
@@ -28,6 +29,7 @@ from retrospan_exporters.tables import EVENT_TABLES, Table
 # Ids in a range.
 _RANGE: Final = 250_000
 _MEMORY: Final = "200MB"
+_BATCHES_AHEAD: Final = 3
 _LONGEST_NAME: Final = 100
 
 _DAY: Final = f"strftime(make_timestamp({schema.MICROSECONDS.format('ts')}), '%Y-%m-%d')"
@@ -183,7 +185,7 @@ def _load(work: _Work, table: Table, condition: str) -> tuple[int, str]:
     import pyarrow as pa
 
     def load(source: Source) -> tuple[int, str]:
-        batches = source.batches(table, work.state.columns.get(table.name, ()), condition)
+        batches = ahead(source.batches(table, work.state.columns.get(table.name, ()), condition), _BATCHES_AHEAD)
         first = next(batches)
         rows = pa.RecordBatchReader.from_batches(first.schema, chain((first,), batches))
         work.connection.register("rows", rows)
@@ -193,6 +195,7 @@ def _load(work: _Work, table: Table, condition: str) -> tuple[int, str]:
             )
         finally:
             work.connection.unregister("rows")
+            batches.close()
         left_out = source.one(schema.unsound(table, condition))
         stamp = source.one(_stamp(table.name, condition))
         return (left_out or (0,))[0], (stamp or ("",))[0]

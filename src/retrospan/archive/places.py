@@ -16,8 +16,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from retrospan.options import spoken
 from retrospan.record import RecordError
-from retrospan.text import printable
 
 try:
     import fcntl
@@ -145,8 +145,7 @@ class _Store:
             from fsspec.core import url_to_fs
         except ImportError as error:
             raise RecordError("object stores need an extra: pip install 'retrospan[parquet]'") from error
-        # A URL may hold credentials, and is told without them.
-        self.name = printable(url.partition("://")[0] + "://" + url.partition("://")[2].rpartition("@")[2])
+        self.name = spoken(url)
         try:
             self._files, self._root = url_to_fs(url, use_listings_cache=False)
         except (ImportError, ValueError) as error:

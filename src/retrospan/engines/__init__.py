@@ -1,7 +1,8 @@
-"""What the SLI texts run on: SQLite over a record, DuckDB over an archive.
+"""What the SLI texts run on: SQLite over a record, DuckDB over an archive, ClickHouse over a fleet's spans.
 
     read("telemetry.sqlite", work)      # a record
     read("archive", work)               # a Parquet archive, by DuckDB; an object store's by its URL
+    read("clickhouse://reader@host:8123/otel", work)
 
 The same texts, and the same statistics round them, give the same numbers on all of them. An engine says what differs: how a
 name is bound to the rows that are judged, and the few wordings that are not portable.
@@ -10,7 +11,7 @@ name is bound to the rows that are judged, and the few wordings that are not por
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from retrospan import record
 
@@ -18,8 +19,11 @@ Result = TypeVar("Result")
 Row = tuple[Any, ...]
 
 
+CLICKHOUSE: Final = ("clickhouse://", "clickhouses://")
+
+
 class Engine(Protocol):
-    """An open record or archive, in one state. Methods raise RecordError when it cannot answer.
+    """An open record, archive or server, in one state. Methods raise RecordError when it cannot answer.
 
     `name` is what messages call it, `tables` maps the name of each table that is there to its columns.
     """
@@ -67,11 +71,16 @@ class Engine(Protocol):
 
 
 def read(source: str | os.PathLike[str], work: Callable[[Engine], Result]) -> Result:
-    """What `work` makes of one consistent state of a record or an archive.
+    """What `work` makes of one consistent state of a record or an archive, or of a server as it goes on.
 
     Raises RecordError as its opening and `work` do.
     """
     said = os.fspath(source)
+    if said.startswith(CLICKHOUSE):
+        from retrospan.engines.clickhouse import ClickHouse
+
+        with ClickHouse.open(said) as server:
+            return work(server)
     if "://" in said or Path(said).is_dir():
         from retrospan.engines.duckdb import Archive
 

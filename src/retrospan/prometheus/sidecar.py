@@ -32,6 +32,8 @@ _QUICK_SECONDS: Final = 0.1
 # So long a page waits for runs that are being evaluated, that is for small ones.
 _PATIENCE_SECONDS: Final = 0.5
 _RETRY_SECONDS: Final = 10.0
+# An ended run is let go without its last numbers only when they cannot be had again and again.
+_MOST_FAILURES: Final = 5
 
 _logger = getLogger("retrospan")
 
@@ -215,12 +217,15 @@ class Sidecar:
     def _take(self, followed: Followed, evaluation: Evaluation | None, *, was_over: bool, now: float) -> None:
         told = followed.told
         if evaluation is not None:
-            followed.evaluation = evaluation
+            followed.evaluation, followed.failures = evaluation, 0
             told.events = (
                 evaluation.events if told.events is None else self._totals.add_growth(told.events, evaluation.events)
             )
-        elif not was_over:
-            followed.is_due = True
+        else:
+            followed.failures += 1
+            if followed.failures < _MOST_FAILURES or not was_over:
+                followed.is_due = True
+                return
         if was_over and followed.is_over and followed.over_since is None:
             followed.over_since = now
 

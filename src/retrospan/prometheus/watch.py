@@ -45,6 +45,7 @@ class Followed:
     is_over: bool = False
     over_since: float | None = None
     rest_until: float = 0.0
+    failures: int = 0
     evaluation: Evaluation | None = None
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from retrospan.options import source_option
+from retrospan.options import source_option, spoken
 from retrospan.slo.choosing import choice_options
 from retrospan.slo.delivery import deliver, form_of
 from retrospan.slo.disk import Disk
@@ -102,10 +102,10 @@ def slo(
     terms = Terms(tolerated, None if verify is None else Disk(root), baseline, fail_on_regression)
     report = judge(db, choice, objectives(config), terms)
     if not report.scope.runs:
-        click.echo(f"retrospan: {db}: the record holds no run {_there(choice)}: nothing to judge", err=True)
+        click.echo(f"retrospan: {spoken(db)}: the record holds no run {_there(choice)}: nothing to judge", err=True)
     for run in report.scope.runs:
         if run.caveat:
-            click.echo(f"retrospan: {db}: {run.caveat}", err=True)
+            click.echo(f"retrospan: {spoken(db)}: {run.caveat}", err=True)
     deliver(report, form, files)
     context.exit(report.exit_code)
 
