@@ -252,14 +252,9 @@ class RecorderTracer(Tracer):
         if is_fast is None:
             is_fast = self._is_fast = self._may_be_fast()
         current: Any = (get_current() if context is None else context).get(_SPAN_KEY)
-        parent = current.get_span_context() if current is not None else None
+        parent = _NOBODY if current is None else current.get_span_context()
         # _tracer_config: whether this tracer is switched off
-        if (
-            not is_fast
-            or links
-            or not self._tracer_config.is_enabled
-            or not (parent is None or type(parent) is SpanContext)
-        ):
+        if not is_fast or links or type(parent) is not SpanContext or not self._tracer_config.is_enabled:
             return super().start_span(
                 name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
             )
@@ -267,7 +262,7 @@ class RecorderTracer(Tracer):
         if spans is None or spans.hooks.processors is not getattr(self.span_processor, _PROCESSORS, spans.hooks):
             spans = self._spans = self._class_of_spans()
         ids = spans.ids
-        trace_id, _, _, flags, state, is_valid = parent or _NOBODY  # a tuple: read at once
+        trace_id, _, _, flags, state, is_valid = parent  # a tuple: read at once
         if not is_valid:
             parent = None
             flags = _SAMPLED_RANDOM if ids is None or ids.is_trace_id_random() else _SAMPLED

@@ -82,7 +82,7 @@ class Send(LateAttributes):
         if frame is hop and hop.outer is None:
             retries, breaker, decides = _NO_RETRIES, None, False
         else:
-            retries, breaker, attempt, decides = _around(frame)
+            retries, breaker, attempt, decides = _around(frame if frame is not hop else hop.outer)
             if attempt is not None:
                 self.attempt = attempt
         count, source, before, self.past = resends.count(hop, retries, is_send)
@@ -302,25 +302,24 @@ class Send(LateAttributes):
         }
 
 
-def _around(frame: Frame) -> tuple[list[RetryFrame], BreakerFrame | None, AttemptFrame | None, bool]:
+def _around(frame: Frame | None) -> tuple[list[RetryFrame], BreakerFrame | None, AttemptFrame | None, bool]:
     """What a send is inside of: open retry frames (outermost first), the nearest breaker and attempt, and whether that
     breaker decides: no retry frame lies between."""
     retries: list[RetryFrame] = []
     breaker: BreakerFrame | None = None
     attempt: AttemptFrame | None = None
     decides = True
-    outer: Frame | None = frame
-    while outer is not None:
-        kind = outer.kind
+    while frame is not None:
+        kind = frame.kind
         if kind == "retry":
-            if outer.is_open:
-                retries.insert(0, outer)  # type: ignore[arg-type]  # its kind says so
+            if frame.is_open:
+                retries.insert(0, frame)  # type: ignore[arg-type]  # its kind says so
             decides = decides and breaker is not None
         elif kind == "breaker" and breaker is None:
-            breaker = outer  # type: ignore[assignment]
+            breaker = frame  # type: ignore[assignment]
         elif kind == "attempt" and attempt is None:
-            attempt = outer  # type: ignore[assignment]
-        outer = outer.outer
+            attempt = frame  # type: ignore[assignment]
+        frame = frame.outer
     return retries, breaker, attempt, decides
 
 
