@@ -98,18 +98,10 @@ class Send(LateAttributes):
             start_time=start,
         )
         if hop.waits:
-            self.delay = self._take_waits(hop)
+            self.delay = waits.tell_taken(hop, self.span, self)
         if breaker is not None or (hop.breaker is not None and not wire):
             self._hear_breaker(hop, breaker, decides)
         _open.add(self)
-
-    def _take_waits(self, hop: HTTPFrame) -> int:
-        mine, hop.waits = hop.waits, []
-        waits.tell_taken(mine, hop, self.span, self)
-        delay = 0
-        for wait in mine:
-            delay += wait.end - wait.start
-        return delay
 
     def _hear_breaker(self, hop: HTTPFrame, breaker: BreakerFrame | None, decides: bool) -> None:
         """The nearest breaker gives the state; it decides the outcome too, unless a retry frame lies between."""
