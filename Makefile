@@ -65,7 +65,7 @@ $(READY): requirements.lock pyproject.toml
 
 lock: $(READY)
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url pyproject.toml --group dev --output-file requirements.lock
+		--no-emit-index-url pyproject.toml --all-extras --group dev --output-file requirements.lock
 
 clean:
 	rm -rf .venv demo-out dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -54,7 +54,7 @@ def test_make_test_runs_the_hooks_and_the_exporter_on_both_providers() -> None:
     assert is_stock == (os.environ.get("RETROSPAN_FAST_SPANS") == "0")
 
 
-@pytest.mark.parametrize(("page", "least"), [("limits.md", 9), ("guarantees.md", 40)])
+@pytest.mark.parametrize(("page", "least"), [("limits.md", 9), ("guarantees.md", 40), ("archive.md", 18)])
 def test_every_limit_and_every_promise_of_the_docs_has_the_test_that_they_name(page: str, least: int) -> None:
     named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / page).read_text(encoding="utf-8")))
     written = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))

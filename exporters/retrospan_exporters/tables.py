@@ -33,7 +33,8 @@ _SQL_TYPES: Final = {
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column: its type, its meaning and what fills it. Where the attribute `false_if` is true and none of the sources is
-    there, the value is false, not unknown: what goes without saying is not written on every span."""
+    there, the value is false, not unknown: what goes without saying is not written on every span. A `moment` is a number of
+    seconds since 1970, which a schema with timestamps has as one."""
 
     name: str
     kind: Kind
@@ -42,6 +43,7 @@ class Column:
     required: bool = False
     key: bool = False
     false_if: str | None = None
+    moment: bool = False
 
     def ddl(self) -> str:
         """The column's line in CREATE TABLE."""
@@ -89,7 +91,7 @@ def _run() -> Column:
 
 
 def _ts(meaning: str = "Wall clock at the end of what the row records, seconds since 1970") -> Column:
-    return Column("ts", "real", meaning, ("@ts",), required=True)
+    return Column("ts", "real", meaning, ("@ts",), required=True, moment=True)
 
 
 def _ids() -> tuple[Column, ...]:
@@ -271,8 +273,8 @@ RUN_SUMMARY: Final = Table(
     "One row a run that ended: what its tables came to. The gate reads the tables, never this.",
     (
         Column("run_id", "text", "Run", required=True, key=True),
-        Column("started_at", "real", "Start, seconds since 1970"),
-        Column("finished_at", "real", "End, seconds since 1970"),
+        Column("started_at", "real", "Start, seconds since 1970", moment=True),
+        Column("finished_at", "real", "End, seconds since 1970", moment=True),
         Column("artifacts_total", "integer", "Distinct artifacts attempted"),
         Column("artifacts_success", "integer", "Distinct artifacts stored"),
         Column("yield_pct", "real", "Stored among attempted, percent"),
@@ -293,7 +295,7 @@ RUN_INFO: Final = Table(
     "One row a run, written when it starts, so that a live or killed run shows.",
     (
         Column("run_id", "text", "Run", required=True, key=True),
-        Column("started_at", "real", "Start, seconds since 1970", required=True),
+        Column("started_at", "real", "Start, seconds since 1970", required=True, moment=True),
         Column("owner_process_id", "integer", "Process whose end is the run's end"),
         Column("command", "text", "Name of the program, without its arguments"),
         Column("host_name", "text", "Machine"),
@@ -326,6 +328,13 @@ RUN_RANGES: Final = Table(
         Column("first_id", "integer", "Least id", required=True),
         Column("last_id", "integer", "Greatest id", required=True),
     ),
+)
+
+# Made when it is first asked for, so not among TABLES.
+RECORD_IDENTITY: Final = Table(
+    "record_identity",
+    "One row: which record this is, wherever it is moved. `retrospan parquet` writes it once, to know what it has of it.",
+    (Column("record_id", "text", "16 random hex digits", required=True),),
 )
 
 EVENT_TABLES: Final = (HTTP_EVENTS, RATE_EVENTS, BREAKER_TRANSITIONS, FALLBACK_ATTEMPTS, DOWNLOADS, BREAKER_REJECTIONS)

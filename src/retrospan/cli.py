@@ -25,11 +25,17 @@ class Entry(NamedTuple):
 COMMANDS: Final = {
     "run": Entry("retrospan.launch:run", "Run a program and record it."),
     "slo": Entry("retrospan.slo.command:slo", "Judge a run by its SLOs."),
+    "trend": Entry("retrospan.slo.trend:trend", "Show how one objective went, day by day or week by week."),
     "metrics": Entry("retrospan.prometheus.command:metrics", "Serve the metrics of records to Prometheus."),
+    "dashboard": Entry("retrospan.dashboard.command:dashboard", "Write a dashboard for Grafana."),
     "runs": Entry("retrospan.commands:runs", "List the runs of a record, the latest first."),
     "summarize": Entry("retrospan.commands:summarize", "Write the summary of a run that was killed before it could."),
     "import": Entry("retrospan.files:import_", "Make a record of the lines that the exporter `jsonl` wrote."),
     "merge": Entry("retrospan.files:merge", "Make one record of several."),
+    "parquet": Entry("retrospan.archive.command:parquet", "Bring what is new of a record into its Parquet archive."),
+    "prune": Entry(
+        "retrospan.archive.command:prune", "Delete old rows of a record that its archive holds, while writers write."
+    ),
     "optimize": Entry("retrospan.commands:optimize", "Give a finished record an index for looking traces up."),
     "ddl": Entry("retrospan.commands:ddl", "Print the schema of a record."),
 }

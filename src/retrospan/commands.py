@@ -8,16 +8,17 @@ from pathlib import Path
 import click
 
 from retrospan import runs as listing
+from retrospan.engines import read
 from retrospan.optimizing import optimize as optimize_record
-from retrospan.options import db_option
-from retrospan.record import RecordError, read
+from retrospan.options import db_option, source_option
+from retrospan.record import RecordError
 from retrospan.summary import summarize as summarize_run
 from retrospan.text import printable, table
 from retrospan_exporters import tables
 
 
 @click.command()
-@db_option
+@source_option
 @click.option(
     "--format",
     "form",
@@ -26,7 +27,7 @@ from retrospan_exporters import tables
     show_default=True,
     help="Form of the output.",
 )
-def runs(db: Path, form: str) -> None:
+def runs(db: Path | str, form: str) -> None:
     """List the runs of a record, the latest first.
 
     A run is finished, live, killed (its process is gone), or unknown when its process cannot be asked after from here.

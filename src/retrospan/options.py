@@ -1,8 +1,22 @@
 """Options that several commands share."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
+
+Read = Callable[[click.Context, click.Parameter, str | None], float | None]
+
+
+class Source(click.ParamType):  # type: ignore[type-arg]  # a generic from click 8.2 on
+    """A path, or a URL as it is."""
+
+    name = "path"
+
+    def convert(self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        """A Path, unless it is a URL, whose slashes a Path would change."""
+        return value if isinstance(value, str) and "://" in value else Path(value)
+
 
 db_option = click.option(
     "--db",
@@ -13,3 +27,26 @@ db_option = click.option(
     show_envvar=True,
     help="The record.",
 )
+
+
+source_option = click.option(
+    "--db",
+    type=Source(),
+    envvar="RETROSPAN_DB",
+    default="telemetry.sqlite",
+    show_default=True,
+    show_envvar=True,
+    help="The record; or an archive's folder or URL.",
+)
+
+
+def read_by(read: Callable[[str], float]) -> Read:
+    """A callback that reads a text, or says that it is wrong usage where the function raises ValueError."""
+
+    def callback(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+        try:
+            return None if value is None else read(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error), ctx, param) from error
+
+    return callback

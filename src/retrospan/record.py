@@ -46,7 +46,7 @@ class Record:
         self.connection = connection
         self.name = name
         self._unlocked = unlocked
-        self._stamp = _stamp(unlocked)
+        self._stamp = stamp_of(unlocked)
         self._held: held.Hold | None = None
         self._uncovered: dict[str, list[tuple[int, int]]] = {}
         self._kept: list[str] = []
@@ -61,14 +61,11 @@ class Record:
         """
         file = Path(path)
         with _looking:
-            mode = _mode(file)
-            hold = held.Hold(file) if mode == _LOCKED else None
-        log = held.identity_of(f"{file.resolve()}-wal")
+            mode = mode_of(file)
+            hold = held.Hold(file) if mode == LOCKED else None
+        log = _stamp_of_log(file)
         try:
-            # Resolved, since SQLite keeps the log beside the file that a link points to.
-            connection = sqlite3.connect(
-                f"{file.resolve().as_uri()}?{mode}", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
-            )
+            connection = sqlite3.connect(uri_of(file, mode), uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
         except sqlite3.Error as error:
             raise RecordError(f"{file}: cannot be opened: {error}") from error
         try:
@@ -76,8 +73,8 @@ class Record:
             if mode == _HEAP_INDEX:
                 connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
             connection.execute("BEGIN")
-            record = cls(connection, str(file), file if mode == _UNLOCKED else None)
-            if mode == _HEAP_INDEX and held.identity_of(f"{file.resolve()}-wal") != log:
+            record = cls(connection, str(file), file if mode == UNLOCKED else None)
+            if mode == _HEAP_INDEX and _stamp_of_log(file) != log:
                 _leave_open(connection)
                 raise RecordError(f"{file}: its writers came and went while it was opened: try again")
             record._held = hold
@@ -163,6 +160,36 @@ class Record:
             return condition
         return f"{condition} AND id BETWEEN {ranges[0][0]} AND {ranges[0][1]}"
 
+    def base(self, table: str) -> str:
+        """The name by which a table means all of its rows."""
+        return f"main.{table}"
+
+    def within(self, first: float | None, last: float | None) -> str:
+        """The condition that picks the rows that ended in [first, last), seconds since 1970; None is open."""
+        bounds = [f"ts >= {first!r}"] * (first is not None) + [f"ts < {last!r}"] * (last is not None)
+        return " AND ".join(bounds) or "1"
+
+    def floor(self, number: str) -> str:
+        """SQLite may lack FLOOR; its CAST cuts off."""
+        return f"CAST({number} AS INTEGER)"
+
+    def literal(self, value: str | float | None) -> str:
+        """A value as an expression."""
+        return literal(value) if isinstance(value, str) else "NULL" if value is None else repr(value)
+
+    def unlisted_runs(self) -> set[str]:
+        """The runs of rows that lie outside all ranges."""
+        return {
+            run_id
+            for table in EVENT_TABLES
+            if table.name in self.tables
+            for first, last in self.uncovered(table.name)
+            for (run_id,) in self.rows(
+                f"SELECT DISTINCT run_id FROM main.{table.name} WHERE id BETWEEN {first} AND {last}"
+            )
+            if isinstance(run_id, str)
+        }
+
     def uncovered(self, table: str) -> list[tuple[int, int]]:
         """Spans of ids of a table that are in no run's range: other tools, or versions without ranges, wrote there."""
         if table not in self._uncovered:
@@ -183,7 +210,7 @@ class Record:
 
     def undisturbed(self) -> bool:
         """Whether what was read since the opening is one state of the record; only a lock-free reading can say no."""
-        return self._stamp == _stamp(self._unlocked)
+        return self._stamp == stamp_of(self._unlocked)
 
     def _tables(self) -> dict[str, tuple[str, ...]]:
         columns = {
@@ -256,25 +283,39 @@ def _quoted(name: str) -> str:
 
 # What is asked of SQLite, by what stands beside the file. A plain read-only opening of a closed record in WAL mode would
 # leave its -wal and -shm behind; a -wal without -shm (a copy) needs no -shm when its index may live on the heap.
-_LOCKED: Final = "mode=ro"
-_UNLOCKED: Final = "immutable=1"
+LOCKED: Final = "mode=ro"
+UNLOCKED: Final = "immutable=1"
 _HEAP_INDEX: Final = "mode=ro&vfs=unix-none"
 
 
-def _mode(file: Path) -> str:
+def uri_of(file: Path, mode: str) -> str:
+    """What SQLite opens the file by. Resolved, since SQLite keeps the log beside the file that a link points to."""
+    return f"{file.resolve().as_uri()}?{mode}"
+
+
+def mode_of(file: Path) -> str:
     """How to open a file so that nothing is left behind. Raises RecordError when it is no SQLite database."""
     # No look at the header of one that is held: closing the file would drop the locks that this process has on it.
     if held.is_held(file):
-        return _LOCKED
+        return LOCKED
     if _header(file)[_READ_VERSION] != _WAL:
-        return _LOCKED
+        return LOCKED
     log, index = (Path(f"{file.resolve()}{suffix}") for suffix in ("-wal", "-shm"))
     if not log.exists():
-        return _UNLOCKED
+        return UNLOCKED
     if os.name == "posix" and not index.exists():
         # An empty one is of a writer that has just come: to end a reading of it would clear it away under the writer.
-        return _HEAP_INDEX if _size(log) else _UNLOCKED
-    return _LOCKED
+        return _HEAP_INDEX if _size(log) else UNLOCKED
+    return LOCKED
+
+
+def _stamp_of_log(file: Path) -> tuple[int, ...] | None:
+    """What changes when writers come: of a log that was made anew the inode's number may be the same."""
+    try:
+        found = Path(f"{file.resolve()}-wal").stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _size(file: Path) -> int:
@@ -313,7 +354,8 @@ def _header(file: Path) -> bytes:
     return header
 
 
-def _stamp(file: Path | None) -> tuple[int, ...] | None:
+def stamp_of(file: Path | None) -> tuple[int, ...] | None:
+    """What differs between two states of a file that is read without locks; None of none."""
     if file is None:
         return None
     try:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from retrospan.record import Record, RecordError, literal
+from retrospan.engines import Engine
+from retrospan.record import RecordError
 from retrospan.text import printable
 from retrospan_exporters.tables import EVENT_TABLES, RUN_INFO, RUN_RANGES, RUN_SUMMARY, Table
 
@@ -62,30 +63,30 @@ class Run:
         return self.state != "finished"
 
 
-def runs(record: Record) -> list[Run]:
+def runs(record: Engine) -> list[Run]:
     """All runs of a record, the latest first."""
     info, summary = _side_rows(record, RUN_INFO), _side_rows(record, RUN_SUMMARY)
     found = [
         _run(record, run_id, info.get(run_id), summary.get(run_id))
-        for run_id in {*info, *summary, *_side_rows(record, RUN_RANGES), *_outside_ranges(record)}
+        for run_id in {*info, *summary, *_side_rows(record, RUN_RANGES), *record.unlisted_runs()}
     ]
     return sorted(found, key=lambda run: (run.started_at or 0.0, run.run_id), reverse=True)
 
 
-def find(record: Record, wanted: str) -> Run | None:
+def find(record: Engine, wanted: str) -> Run | None:
     """The run of that id; for "latest" the one that started last, None when the record holds no run.
 
     Raises RecordError for an id that is not in the record; the message names what is near.
     """
     if wanted == LATEST:
         return next(iter(runs(record)), None)
-    of_wanted = f"WHERE run_id = {literal(wanted)}"
+    of_wanted = f"WHERE run_id = {record.literal(wanted)}"
     info, summary = (_side_rows(record, table, of_wanted).get(wanted) for table in (RUN_INFO, RUN_SUMMARY))
     if info or summary:
         return _run(record, wanted, info, summary)
     # A foreign writer's rows may lie inside the ranges of our own runs, where `runs` does not look.
     for table in _event_tables(record):
-        if record.exists(f"SELECT 1 FROM main.{table} WHERE run_id = {literal(wanted)}"):
+        if record.exists(f"SELECT 1 FROM {record.base(table)} WHERE run_id = {record.literal(wanted)}"):
             return _run(record, wanted, None, None)
     raise RecordError(f"{record.name}: no run {printable(wanted)!r}: {_near(wanted, runs(record))}")
 
@@ -102,33 +103,23 @@ def _near(wanted: str, known: list[Run]) -> str:
     return f"its latest are {', '.join(map(printable, ids[:_NAMED]))}"
 
 
-def _event_tables(record: Record) -> list[str]:
+def _event_tables(record: Engine) -> list[str]:
     return [table.name for table in EVENT_TABLES if table.name in record.tables]
 
 
-def _side_rows(record: Record, table: Table, condition: str = "") -> dict[str, dict[str, Any]]:
+def _side_rows(record: Engine, table: Table, condition: str = "") -> dict[str, dict[str, Any]]:
     """The rows of a side table, all or those of a condition, by run id; none when the record lacks the table."""
     names = record.tables.get(table.name)
     if not names:
         return {}
     rows = (
         dict(zip(names, row, strict=True))
-        for row in record.rows(f"SELECT {', '.join(names)} FROM main.{table.name} {condition}")
+        for row in record.rows(f"SELECT {', '.join(names)} FROM {record.base(table.name)} {condition}")
     )
     return {row["run_id"]: row for row in rows if isinstance(row["run_id"], str)}
 
 
-def _outside_ranges(record: Record) -> set[str]:
-    return {
-        run_id
-        for table in _event_tables(record)
-        for first, last in record.uncovered(table)
-        for (run_id,) in record.rows(f"SELECT DISTINCT run_id FROM main.{table} WHERE id BETWEEN {first} AND {last}")
-        if isinstance(run_id, str)
-    }
-
-
-def _run(record: Record, run_id: str, info: dict[str, Any] | None, summary: dict[str, Any] | None) -> Run:
+def _run(record: Engine, run_id: str, info: dict[str, Any] | None, summary: dict[str, Any] | None) -> Run:
     known = {**(summary or {}), **(info or {})}
     started_at = known.get("started_at")
     return Run(
@@ -149,9 +140,9 @@ def _greater(first: int | None, second: int | None) -> int | None:
     return max((number for number in (first, second) if number is not None), default=None)
 
 
-def _first_moment(record: Record, run_id: str) -> float | None:
+def _first_moment(record: Engine, run_id: str) -> float | None:
     moments = (
-        record.rows(f"SELECT MIN(ts) FROM main.{table} WHERE {record.where(table, run_id)}")[0][0]
+        record.rows(f"SELECT MIN(ts) FROM {record.base(table)} WHERE {record.where(table, run_id)}")[0][0]
         for table in _event_tables(record)
     )
     return min((moment for moment in moments if moment is not None), default=None)

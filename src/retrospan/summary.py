@@ -12,6 +12,7 @@ import sqlite3
 from contextlib import closing
 from typing import Final
 
+from retrospan.engines import Engine
 from retrospan.record import Record, RecordError, read
 from retrospan.runs import Run, find
 from retrospan.slo.definitions import DEFAULTS
@@ -25,11 +26,11 @@ Columns = dict[str, str | int | float | None]
 
 _BUSY_SECONDS: Final = 4.0
 _DEDUPE: Final = """
-SELECT COALESCE(SUM(content_length), 0) / 1048576.0 FROM downloads WHERE dedupe_action IN ('hardlink', 'copy', 'skipped')
+SELECT COALESCE(SUM(content_length), 0) / 1048576e0 FROM downloads WHERE dedupe_action IN ('hardlink', 'copy', 'skipped')
 """
 
 
-def summary_columns(record: Record, measure: Measure, run: Run) -> Columns:
+def summary_columns(record: Engine, measure: Measure, run: Run) -> Columns:
     """Every column of `run_summary` for the run that `measure` bound, in the table's order.
 
     Raises RecordError when the record cannot be read.

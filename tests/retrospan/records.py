@@ -82,10 +82,12 @@ class Making:
 
 
 @contextmanager
-def making(path: Path | str, *, legacy: bool = False) -> Iterator[Making]:
-    """A new record in WAL mode (the original's in its default mode), closed when left."""
+def making(path: Path | str, *, legacy: bool = False, exists: bool = False) -> Iterator[Making]:
+    """A new record in WAL mode (the original's in its default mode), or one that is there; closed when left."""
     connection = sqlite3.connect(path)
-    if legacy:
+    if exists:
+        pass
+    elif legacy:
         connection.executescript(LEGACY)
     else:
         connection.execute("PRAGMA journal_mode = WAL")

@@ -1,9 +1,11 @@
 """Series come and go with their runs, the page grows old when it cannot be renewed, and memory stays flat."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,23 @@ def test_a_page_that_cannot_be_renewed_grows_old_and_is_back_when_it_can(
         sidecar.when(lambda page: RUN in page.text)
     told = [message for message in caplog.messages if "is not a SQLite database" in message]
     assert len(told) == 1
+
+
+def test_a_record_that_is_being_made_is_no_news_and_is_counted_from_its_first_row(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLite's header is there before the tables are: one poll may meet that."""
+    path = tmp_path / "telemetry.sqlite"
+    with watching(path, poll=3600.0) as sidecar:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA user_version = 1")
+        sidecar.sidecar._cycle(0.0)
+        path.unlink()
+        with making(path) as record:
+            begun(record, RUN, os.getpid())
+        sidecar.sidecar._cycle(5.0)
+        assert sidecar.page().of(names.REQUESTS, "host") == {("h",): 1}
+    assert caplog.messages == []
 
 
 def test_a_record_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path) -> None:

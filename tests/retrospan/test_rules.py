@@ -72,11 +72,21 @@ def test_what_cannot_fire_is_replaced_by_an_alert_that_the_target_is_missed():
     assert "burn rate of 14.4 cannot be reached" in found["yield", "1h"]["annotations"]["description"]
 
 
-def test_counts_are_held_against_their_raw_counters_with_half_an_event_for_extrapolation():
+def too_many(slo, window, most):
+    return f'sum by (job) (increase(retrospan_slo_events_total{{slo="{slo}",verdict="bad"}}[{window}])) > {most}'
+
+
+def test_counts_are_held_against_their_bad_events_with_half_an_event_for_extrapolation():
     found = named(written()[0], "RetrospanTooMany")
     assert {key: alert["expr"] for key, alert in found.items()} == {
-        ("breaker_opens", "1h"): "sum by (job) (increase(retrospan_breaker_opens_total[1h])) > 12.5",
-        ("corruption", "1h"): "sum by (job) (increase(retrospan_corruptions_total[1h])) > 0.5",
+        (
+            "breaker_opens",
+            "1h",
+        ): too_many("breaker_opens", "1h", 12.5),
+        (
+            "corruption",
+            "1h",
+        ): too_many("corruption", "1h", 0.5),
     }
 
 
@@ -93,46 +103,56 @@ def test_an_objectives_own_window_chooses_its_windows_and_period_those_of_the_ot
 def test_what_no_series_tells_of_is_left_out_with_the_reason_in_the_file_and_on_stderr(file):
     file.write_text(
         """
-[slo.mine]
-sql = "SELECT ts AS timestamp, elapsed_ms AS value FROM http_events"
-max = "50ms"
-[slo.ttfp_p95]
-max = "30s"
 [slo.http_429]
 max = "2%"
 slices = { length = "5m", target = "95%" }
-[slo.cache_mean]
-sli = "cache_hit"
-statistic = "mean"
-min = "60%"
 [slo.yield]
 min = "0%"
-[slo.few_opens]
-sli = "breaker_opens"
-statistic = "count"
-max = 40
-window = "1d"
-[slo.ttfp_p90]
-sli = "ttfp"
-p = 0.9
-max = "20s"
+[slo.mean_ms]
+sql = "SELECT ts AS timestamp, elapsed_ms AS value FROM http_events"
+max = "50ms"
 """
     )
     alerts, finished = written("--config", file)
     reasons = {
         "yield": "its target of 0 % cannot be missed",
-        "ttfp_p95": "no series counts its good events: those that there are count ttfp_p50 <= 3000 ms, ttfp_p95 <= 20000 ms",
         "http_429": "it is judged by slices of time, which no series counts",
-        "mine": "its events come from a query of its own, which no series knows",
-        "cache_mean": "of a mean there is no series",
+        "mean_ms": "it is a mean of plain numbers, which has no good and bad events",
     }
     lines = [f"{name}: no rule: {reason}" for name, reason in reasons.items()]
     assert finished.stderr.splitlines() == [f"retrospan: {line}" for line in lines]
     assert [line for line in finished.stdout.splitlines() if "no rule" in line] == [f"# {line}" for line in lines]
-    assert {alert["labels"]["slo"] for alert in alerts} == {*DEFAULTS, "few_opens", "ttfp_p90"} - reasons.keys()
-    assert named(alerts, "RetrospanTooMany")["few_opens", "1d"]["expr"].endswith("_total[1d])) > 40.5")
-    # Another target for the same good events: the series of the objective that has them.
-    assert named(alerts, "RetrospanBurnRate")["ttfp_p90", "3d"]["expr"] == beyond("ttfp_p95", "3d", "6h", 0.1, 35)
+    assert {alert["labels"]["slo"] for alert in alerts} == DEFAULTS.keys() - reasons.keys()
+
+
+def test_objectives_of_a_files_own_have_the_series_of_their_names(file):
+    file.write_text(
+        """
+[slo.head_p90]
+sql = "SELECT ts AS timestamp, elapsed_ms AS value FROM http_events WHERE method = 'HEAD'"
+p = 0.9
+max = "800ms"
+[slo.few_opens]
+sli = "breaker_opens"
+statistic = "count"
+max = 40
+window = "1d"
+[slo.few_errors]
+sql = "SELECT ts AS timestamp, status >= 500 AS value FROM http_events"
+statistic = "count"
+max = 5
+"""
+    )
+    alerts, finished = written("--config", file)
+    assert finished.stderr == ""
+    burning, many = named(alerts, "RetrospanBurnRate"), named(alerts, "RetrospanTooMany")
+    assert burning["head_p90", "3d"]["expr"] == beyond("head_p90", "3d", "6h", 0.1, 35)
+    assert (
+        "`retrospan slo explain head_p90 --since 3d --config FILE`"
+        in burning["head_p90", "3d"]["annotations"]["runbook"]
+    )
+    assert many["few_opens", "1d"]["expr"] == too_many("few_opens", "1d", 40.5)
+    assert many["few_errors", "30d"]["expr"] == too_many("few_errors", "30d", 5.5)
 
 
 def test_no_rule_at_all_is_2_and_nothing_on_stdout(file):

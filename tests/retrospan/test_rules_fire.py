@@ -139,21 +139,22 @@ def test_counts_fire_at_the_event_that_is_one_too_many_and_extrapolation_makes_n
     twelve, thirteen = opened(range(20, 140, 10)), opened(range(20, 150, 10))
     once = opened([100])
     series = [
-        ("retrospan_breaker_opens_total", "allowed", twelve),
-        ("retrospan_breaker_opens_total", "open", thirteen),
-        ("retrospan_corruptions_total", "broken", once),
-        ("retrospan_corruptions_total", "sound", opened([])),
+        ("breaker_opens", "allowed", twelve),
+        ("breaker_opens", "open", thirteen),
+        ("corruption", "broken", once),
+        ("corruption", "sound", opened([])),
     ]
     opens, corruption = (
         {"exp_labels": {"job": job, "slo": slo, "window": "1h", "severity": severity}}
         for job, slo, severity in (("open", "breaker_opens", "ticket"), ("broken", "corruption", "page"))
     )
+    bad = 'retrospan_slo_events_total{{slo="{}",job="{}",verdict="bad"}}'
     # Sample 100 is at 1600 s, sample 140 at 2240 s.
     moments = {"26m": [], "27m": [corruption], "37m": [corruption], "38m": [opens, corruption], "87m": [], "100m": []}
     test = {
         "interval": "16s",
         "input_series": [
-            {"series": f'{name}{{job="{job}",host="h"}}', "values": c.notation()} for name, job, c in series
+            {"series": bad.format(name, job), "values": counter.notation()} for name, job, counter in series
         ],
         "alert_rule_test": [
             {"eval_time": moment, "alertname": "RetrospanTooMany", "exp_alerts": alerts}
@@ -202,7 +203,7 @@ def test_the_texts_are_templates_that_prometheus_fills_in_and_a_files_own_words_
     labels = {"job": "j", "slo": "corruption", "window": "1h", "severity": "page"}
     test = {
         "interval": "1m",
-        "input_series": [{"series": 'retrospan_corruptions_total{job="j"}', "values": "0x60 2"}],
+        "input_series": [{"series": 'retrospan_slo_events_total{job="j",slo="corruption",verdict="bad"}', "values": "0x60 2"}],
         "alert_rule_test": [
             {"eval_time": "61m", "alertname": "RetrospanTooMany",
              "exp_alerts": [{"exp_labels": labels, "exp_annotations": texts}]}

@@ -8,6 +8,7 @@ Runs until SIGTERM, which ends it with 0.
 import math
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,7 @@ _DB: Final = "RETROSPAN_DB"
 _DEFAULT: Final = "telemetry.sqlite"
 # With the classes of status, or the outcomes of attempts, so many stay within what the SDK tells apart.
 _MOST_HOSTS: Final = 230
+_SWITCH_SECONDS: Final = 0.0005
 
 
 class _Seconds(click.FloatRange):
@@ -85,6 +87,8 @@ def metrics(
     from retrospan.prometheus.sidecar import Sidecar
     from retrospan.prometheus.watch import Terms
 
+    # A scrape needs the interpreter a few times, and shall not wait 5 ms each time while a page is rendered.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     terms = Terms(objectives(config), run_id, keep)

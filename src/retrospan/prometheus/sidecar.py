@@ -47,7 +47,7 @@ class Sidecar:
         self._watches: dict[Path, Watch] = {}
         self._page: Page | None = None
         self._rendered_at = 0.0
-        self._told: dict[Path, str] = {}
+        self._failed: dict[Path, int] = {}
         self._without_cursor: set[Path] = set()
         self._stop = threading.Event()
         # What both threads use: the watches' runs, and the totals.
@@ -128,11 +128,12 @@ class Sidecar:
         try:
             seen = watch.look()
         except RecordError as error:
-            if self._told.get(watch.path) != str(error):
+            self._failed[watch.path] = times = self._failed.get(watch.path, 0) + 1
+            # One that has just been made may have no tables yet: that is told if it stays so, or from the beginning.
+            if times == (1 if self._page is None else 2):
                 _logger.warning("%s", error)
-                self._told[watch.path] = str(error)
             return False
-        self._told.pop(watch.path, None)
+        self._failed.pop(watch.path, None)
         with self._lock:
             watch.take(seen, self._totals)
         return True

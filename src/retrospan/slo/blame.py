@@ -17,7 +17,6 @@ from retrospan.slo.statistics import shortest_half
 
 MINUTE: Final = "minute"
 _MINUTE_SECONDS: Final = 60
-_BY_MINUTE: Final = f"CAST(timestamp / {_MINUTE_SECONDS} AS INTEGER)"
 # So finely is the stretch looked for among more than a few: parts of the time from the first bad event to the last.
 _FEW: Final = 5000
 _PARTS: Final = 240
@@ -73,8 +72,8 @@ def blame(measure: Measure, slo: SLO, most: int = 3) -> Blame:
         (dimension, row)
         for dimension in (*events.dimensions, MINUTE)
         for row in bad.rows(
-            f"{_by(dimension)} AS slice, COUNT(*) AS n, MIN(timestamp), MAX(timestamp), {_examples(events)}",
-            f"GROUP BY slice ORDER BY n DESC, slice LIMIT {most}",
+            f"{_by(events, dimension)} AS slice, COUNT(*) AS n, MIN(timestamp), MAX(timestamp), {_examples(events)}",
+            f"GROUP BY slice ORDER BY n DESC, slice NULLS FIRST LIMIT {most}",
         )
         # That nothing is known of some is worth a line; where it is so of all, the dimension says nothing.
         if row[0] is not None or row[1] < number
@@ -91,8 +90,12 @@ def blame(measure: Measure, slo: SLO, most: int = 3) -> Blame:
     )
 
 
-def _by(dimension: str) -> str:
-    return _BY_MINUTE if dimension == MINUTE else '"' + dimension.replace('"', '""') + '"'
+def _by(events: Events, dimension: str) -> str:
+    return (
+        events.record.floor(f"timestamp / {_MINUTE_SECONDS}")
+        if dimension == MINUTE
+        else '"' + dimension.replace('"', '""') + '"'
+    )
 
 
 def _examples(events: Events) -> str:
@@ -101,8 +104,14 @@ def _examples(events: Events) -> str:
 
 def _totals(events: Events, worst: list[tuple[str, Row]]) -> Row:
     """How many known events each of the worst has, by one pass over them."""
-    counts = ", ".join(f"COUNT(CASE WHEN {_by(dimension)} IS ? THEN 1 END)" for dimension, _ in worst)
-    return events.rows(counts, "WHERE value IS NOT NULL", [row[0] for _, row in worst])[0] if worst else ()
+    counts = ", ".join(
+        f"COUNT(CASE WHEN {_by(events, dimension)} {_is(events, row[0])} THEN 1 END)" for dimension, row in worst
+    )
+    return events.rows(counts, "WHERE value IS NOT NULL")[0] if worst else ()
+
+
+def _is(events: Events, value: str | float | None) -> str:
+    return "IS NULL" if value is None else f"= {events.record.literal(value)}"
 
 
 def _offender(dimension: str, row: Row, total: int, bad: int) -> Offender:
@@ -119,7 +128,7 @@ def _place(events: Events, offender: Offender) -> tuple[int, int, int, str]:
 
 def _worst_stretch(bad: Events, number: int, first: float, last: float) -> Stretch | None:
     part = (last - first) / _PARTS or 1.0
-    by = "timestamp" if number <= _FEW else f"CAST((timestamp - {first!r}) / {part!r} AS INTEGER)"
+    by = "timestamp" if number <= _FEW else bad.record.floor(f"(timestamp - {first!r}) / {part!r}")
     counts = bad.rows(f"MIN(timestamp), MAX(timestamp), COUNT(*), {by} AS part", "GROUP BY part ORDER BY part")
     found = shortest_half([(row[0], row[1], row[2]) for row in counts])
     return found and Stretch(*found)

@@ -4,31 +4,19 @@
 def command(choice: Choice): ...
 """
 
+import os
 import time
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from retrospan.options import read_by
 from retrospan.runs import LATEST
 from retrospan.slo.gate import Choice
 from retrospan.slo.windows import Span, duration, moment
-
-Read = Callable[[click.Context, click.Parameter, str | None], float | None]
-
-
-def read_by(read: Callable[[str], float]) -> Read:
-    """A callback that reads a text, or says that it is wrong usage where the function raises ValueError."""
-
-    def callback(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-        try:
-            return None if value is None else read(value)
-        except ValueError as error:
-            raise click.BadParameter(str(error), ctx, param) from error
-
-    return callback
-
 
 _OPTIONS: Final = (
     click.option(
@@ -46,10 +34,10 @@ _OPTIONS: Final = (
     ),
     click.option(
         "--from",
-        "first",
-        metavar="MOMENT",
-        callback=read_by(moment),
-        help="Judge rows from this date and time (UTC) on.",
+        "begin",
+        metavar="MOMENT|PLACE",
+        multiple=True,
+        help="Judge rows from this date and time (UTC) on; or those of an archive, as --db. May be given for each.",
     ),
     click.option(
         "--to", "last", metavar="MOMENT", callback=read_by(moment), help="Judge rows before this date and time (UTC)."
@@ -65,11 +53,14 @@ def choice_options(command: Callable[..., Any]) -> Callable[..., Any]:
         *args: Any,
         run_ids: tuple[str, ...],
         since: float | None,
-        first: float | None,
+        begin: tuple[str, ...],
         last: float | None,
         **kwargs: Any,
     ) -> Any:
         now = time.time()
+        first, place = _begin(begin)
+        if place is not None:
+            kwargs["db"] = place
         if since is not None and (first is not None or last is not None):
             raise click.UsageError("--since already says from when to when: leave --from and --to out")
         if since is not None:
@@ -81,3 +72,19 @@ def choice_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_OPTIONS):
         chosen = option(chosen)
     return chosen
+
+
+def _begin(said: tuple[str, ...]) -> tuple[float | None, Path | str | None]:
+    """The moment and the place among what --from was given. Raises UsageError for what is neither, or two of one kind."""
+    moments: list[float] = []
+    places: list[Path | str] = []
+    for text in said:
+        try:
+            moments.append(moment(text))
+        except ValueError as error:
+            if "://" not in text and not os.path.lexists(text):
+                raise click.UsageError(f"--from: {error}; nor is there such a file or folder") from error
+            places.append(text if "://" in text else Path(text))
+    if len(moments) > 1 or len(places) > 1:
+        raise click.UsageError("--from may name one moment and one place")
+    return next(iter(moments), None), next(iter(places), None)

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from retrospan.options import db_option
+from retrospan.options import source_option
 from retrospan.slo.choosing import choice_options
 from retrospan.slo.delivery import deliver, form_of
 from retrospan.slo.disk import Disk
@@ -26,7 +26,7 @@ from retrospan.slo.windows import EVER
 
 
 @click.group(invoke_without_command=True)
-@db_option
+@source_option
 @config_option
 @choice_options
 @click.option(
@@ -70,7 +70,7 @@ from retrospan.slo.windows import EVER
 @click.pass_context
 def slo(
     context: click.Context,
-    db: Path,
+    db: Path | str,
     config: tuple[Path, ...],
     choice: Choice,
     form: str,

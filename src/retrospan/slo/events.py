@@ -7,10 +7,11 @@ A row an event: timestamp (seconds since 1970), value or NULL, dimensions; perha
 events like it the row stands for. What numbers they come to stands in `measure`, who is to blame in `blame`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from retrospan.record import Record, Row
+from retrospan.engines import Engine, Row
+from retrospan.record import Record, RecordError
 from retrospan.slo.definitions import SLI
 from retrospan.slo.disk import DIMENSION, Disk
 
@@ -19,7 +20,7 @@ from retrospan.slo.disk import DIMENSION, Disk
 class Events:
     """What one indicator's events are selected from, a kept table or a text, until the record is bound anew."""
 
-    record: Record
+    record: Engine
     source: str
     columns: tuple[str, ...]
     dimensions: tuple[str, ...]
@@ -35,9 +36,9 @@ class Events:
         """Whether rows say which trace they belong to."""
         return "trace_id" in self.columns
 
-    def rows(self, columns: str, rest: str = "", parameters: Sequence[object] = ()) -> list[Row]:
+    def rows(self, columns: str, rest: str = "") -> list[Row]:
         """SELECT these columns of the events, with what follows FROM. Raises RecordError when it cannot be done."""
-        return self.record.rows(f"SELECT {columns} FROM {self.source} {rest}", parameters)
+        return self.record.rows(f"SELECT {columns} FROM {self.source} {rest}")
 
     def counted(self, columns: str, rest: str = "") -> list[Row]:
         """The same as `rows`, remembered: several objectives, and the summary, ask for the same numbers."""
@@ -52,7 +53,7 @@ class Events:
         return Events(self.record, table, self.columns, self.dimensions)
 
 
-def gather(record: Record, sli: SLI, bounds: Mapping[str, object], disk: Disk | None = None) -> Events:
+def gather(record: Engine, sli: SLI, bounds: Mapping[str, object], disk: Disk | None = None) -> Events:
     """The events of an indicator in the rows that the record is bound to.
 
     `bounds` has `run_id`, `date_from` and `date_to`, for the queries of definition files. With `disk`, files that are
@@ -62,10 +63,13 @@ def gather(record: Record, sli: SLI, bounds: Mapping[str, object], disk: Disk | 
     if sli.queries:
         from retrospan.slo import user_sql
 
-        gathered = user_sql.gather(record, sli, bounds)
+        gathered = user_sql.gather(_of_sqlite(record, "queries of definition files"), sli, bounds)
         source, dimensions = record.keep(gathered.text), gathered.dimensions
     elif disk is not None and sli.on_disk:
-        source, dimensions = record.keep(disk.select(record, sli.text())), (*dimensions, DIMENSION)
+        source, dimensions = (
+            record.keep(disk.select(_of_sqlite(record, "--verify disk"), sli.text())),
+            (*dimensions, DIMENSION),
+        )
     elif "GROUP BY" in (text := sli.text()):
         source = record.keep(text)
     else:
@@ -73,3 +77,12 @@ def gather(record: Record, sli: SLI, bounds: Mapping[str, object], disk: Disk | 
         source = f"(\n{text}\n)"
     columns = tuple(record.columns(f"SELECT * FROM {source}"))
     return Events(record, source, columns, dimensions)
+
+
+def _of_sqlite(record: Engine, what: str) -> Record:
+    """The same, where it is a record. Raises RecordError for others, which have no authorizer and no functions of ours."""
+    if not isinstance(record, Record):
+        raise RecordError(
+            f"{record.name}: {what} are for SQLite records alone: judge the record, or export what you need of it"
+        )
+    return record

@@ -13,8 +13,9 @@ from typing import Final
 
 import click
 
-from retrospan.options import db_option
-from retrospan.record import Record, RecordError, Row, read
+from retrospan.engines import Engine, Row, read
+from retrospan.options import source_option
+from retrospan.record import RecordError
 from retrospan.slo.blame import Offender, blame, trace_of
 from retrospan.slo.choosing import choice_options
 from retrospan.slo.definitions import SLO
@@ -33,23 +34,24 @@ _NAMED: Final = 5
 
 @click.command()
 @click.argument("name")
-@db_option
+@source_option
 @config_option
 @choice_options
 @click.pass_context
-def explain(context: click.Context, name: str, db: Path, config: tuple[Path, ...], choice: Choice) -> None:
+def explain(context: click.Context, name: str, db: Path | str, config: tuple[Path, ...], choice: Choice) -> None:
     """Explain the verdict on one objective.
 
     NAME is the objective's. Told are its numbers, a histogram of its values or a timeline of its bad events, who has most
     of these by each dimension, and the worst events with their traces. Exit code 0, whatever the verdict; 2 for wrong
     usage, record, run or name.
     """
-    slo = _named(objectives(config), name)
+    slo = named(objectives(config), name)
     style = Style.of(sys.stdout)
     click.echo("\n".join(read(db, lambda record: list(explained(record, choice, slo, style)))))
 
 
-def _named(slos: Sequence[SLO], name: str) -> SLO:
+def named(slos: Sequence[SLO], name: str) -> SLO:
+    """The objective of that name. Raises UsageError, with what is near, when there is none."""
     names = {slo.name: slo for slo in slos}
     wanted = name.replace("-", "_")
     if wanted in names:
@@ -58,7 +60,7 @@ def _named(slos: Sequence[SLO], name: str) -> SLO:
     raise click.UsageError(f"no objective {printable(name)!r}: did you mean {' or '.join(map(printable, near))}?")
 
 
-def explained(record: Record, choice: Choice, slo: SLO, style: Style) -> Iterator[str]:
+def explained(record: Engine, choice: Choice, slo: SLO, style: Style) -> Iterator[str]:
     """The lines. Raises RecordError when the record cannot be read, or holds no such run."""
     scope = scope_for(record, choice, slo)
     if not scope.runs:
@@ -113,8 +115,9 @@ def _picture(measure: Measure, slo: SLO, bar: str) -> list[str]:
     events = measure.events(slo.sli)
     ((first, last),) = events.rows("MIN(timestamp), MAX(timestamp)", "WHERE value IS NOT NULL")
     step = step_of(first, last)
+    begin = f"{measure.record.floor(f'timestamp / {step}')} * {step}"
     rows = events.rows(
-        f"CAST(timestamp / {step} AS INTEGER) * {step} AS begin, COUNT(CASE WHEN NOT ({slo.good}) THEN 1 END), COUNT(*)",
+        f"{begin} AS begin, COUNT(CASE WHEN NOT ({slo.good}) THEN 1 END), COUNT(*)",
         "WHERE value IS NOT NULL GROUP BY begin ORDER BY begin",
     )
     return timeline([(row[0], row[1], row[2]) for row in rows], bar)

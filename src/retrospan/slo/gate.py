@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from retrospan.record import Record, RecordError, read
+from retrospan.engines import Engine, read
+from retrospan.record import RecordError
 from retrospan.runs import LATEST, Run, runs
 from retrospan.slo.baseline import Baseline, Past, compare, of_file
 from retrospan.slo.definitions import DEFAULTS, SLO
@@ -43,7 +44,7 @@ class Choice:
         """Whether it was said which rows, so that the objectives' own windows do not count."""
         return bool(self.run_ids) or self.span != EVER
 
-    def scope(self, record: Record) -> Scope:
+    def scope(self, record: Engine) -> Scope:
         """The rows for objectives without a window of their own. Raises RecordError for an unknown run."""
         if self.run_ids or not self.said:
             return named(record, self.run_ids or (LATEST,), self.span)
@@ -134,7 +135,7 @@ def judge(
     return read(path, lambda record: judge_record(record, choice, slos, terms))
 
 
-def judge_record(record: Record, choice: Choice, slos: Sequence[SLO], terms: Terms = TERMS) -> Report:
+def judge_record(record: Engine, choice: Choice, slos: Sequence[SLO], terms: Terms = TERMS) -> Report:
     """Judge what is chosen of an open record. Raises RecordError when a named run or the baseline is not there."""
     scope = choice.scope(record)
     own = {} if choice.said else {slo: _own(record, choice, slo) for slo in slos if slo.window is not None}
@@ -154,14 +155,14 @@ def judge_record(record: Record, choice: Choice, slos: Sequence[SLO], terms: Ter
     return replace(report, baseline=_baseline(record, report, terms.baseline)) if terms.baseline else report
 
 
-def scope_for(record: Record, choice: Choice, slo: SLO) -> Scope:
+def scope_for(record: Engine, choice: Choice, slo: SLO) -> Scope:
     """The rows by which one objective is judged. Raises RecordError for an unknown run, or a window of no known time."""
     if choice.said or slo.window is None:
         return choice.scope(record)
     return over(record, promised(slo.window, choice.now))
 
 
-def _own(record: Record, choice: Choice, slo: SLO) -> Scope | Result:
+def _own(record: Engine, choice: Choice, slo: SLO) -> Scope | Result:
     """The rows of an objective's own window; a result in error when that cannot be known."""
     try:
         return scope_for(record, choice, slo)
@@ -169,7 +170,7 @@ def _own(record: Record, choice: Choice, slo: SLO) -> Scope | Result:
         return Result(slo, "error", str(error))
 
 
-def _summary(record: Record, measure: Measure) -> Columns | None:
+def _summary(record: Engine, measure: Measure) -> Columns | None:
     run = measure.scope.run
     if run is None:
         return None
@@ -179,7 +180,7 @@ def _summary(record: Record, measure: Measure) -> Columns | None:
         return None  # what stands in the way is said by the results in error
 
 
-def _baseline(record: Record, report: Report, asked: str) -> Baseline:
+def _baseline(record: Engine, report: Report, asked: str) -> Baseline:
     """The changes since a report's file (its name ends in .json), a run, or the run before the one that is judged."""
     if asked.endswith(".json"):
         before = of_file(Path(asked))
@@ -193,7 +194,7 @@ def _baseline(record: Record, report: Report, asked: str) -> Baseline:
     return Baseline(asked, changes)
 
 
-def _before(record: Record, run: Run | None) -> Run:
+def _before(record: Engine, run: Run | None) -> Run:
     earlier = [one for one in runs(record) if run is not None and (one.started_at or 0) < (run.started_at or 0)]
     if not earlier:
         raise RecordError(f"{record.name}: no run before the one that is judged: name a baseline, or leave it out")

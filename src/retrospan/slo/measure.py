@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-from retrospan.record import Record, RecordError
+from retrospan.engines import Engine
+from retrospan.record import RecordError
 from retrospan.slo.definitions import LAYER_ROWS, SLI, SLO, Op, Statistic
 from retrospan.slo.disk import Disk
 from retrospan.slo.events import Events, gather
@@ -53,7 +54,7 @@ class Sample:
 class Measure:
     """The numbers of one scope of a record; every indicator's events are fetched once."""
 
-    def __init__(self, record: Record, scope: Scope, disk: Disk | None = None) -> None:
+    def __init__(self, record: Engine, scope: Scope, disk: Disk | None = None) -> None:
         """Bind the record to the scope. The measure is good until the record is bound anew.
 
         With `disk`, files that are said to be stored are looked at.
@@ -204,7 +205,7 @@ def slice_shares(measure: Measure, slo: SLO) -> list[Fraction]:
     events = measure.events(slo.sli)
     weight, also = (_WEIGHT, ", weight") if events.weighted else ("1", "")
     rows = events.rows(
-        f"CAST(timestamp / {slo.slices.seconds} AS INTEGER) AS slice, {weight}, COUNT(*),"
+        f"{measure.record.floor(f'timestamp / {slo.slices.seconds}')} AS slice, {weight}, COUNT(*),"
         f" COUNT(CASE WHEN {slo.good} THEN 1 END)",
         f"WHERE value IS NOT NULL GROUP BY slice{also} ORDER BY slice",
     )

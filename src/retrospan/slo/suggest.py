@@ -16,8 +16,9 @@ from typing import Final
 
 import click
 
-from retrospan.options import db_option
-from retrospan.record import Record, RecordError, read
+from retrospan.engines import Engine, read
+from retrospan.options import source_option
+from retrospan.record import RecordError
 from retrospan.runs import runs as listed
 from retrospan.slo.definitions import SLO
 from retrospan.slo.documents.commands import config_option, objectives
@@ -35,7 +36,7 @@ _DIGITS: Final = 2
 
 
 @click.command()
-@db_option
+@source_option
 @config_option
 @click.option(
     "--runs",
@@ -45,7 +46,7 @@ _DIGITS: Final = 2
     show_default=True,
     help="How many of the latest finished runs.",
 )
-def suggest(db: Path, config: tuple[Path, ...], most: int) -> None:
+def suggest(db: Path | str, config: tuple[Path, ...], most: int) -> None:
     """Print an slo.toml whose objectives the latest runs would have met.
 
     The reason stands beside each as a comment. Numbers are rounded to the generous side; read them, and keep what you
@@ -55,7 +56,7 @@ def suggest(db: Path, config: tuple[Path, ...], most: int) -> None:
     click.echo(read(db, lambda record: suggestion(record, slos, most)), nl=False)
 
 
-def suggestion(record: Record, slos: Sequence[SLO], most: int) -> str:
+def suggestion(record: Engine, slos: Sequence[SLO], most: int) -> str:
     """The file. Raises RecordError when the record holds no finished run."""
     past = [run for run in listed(record) if not run.provisional][:most]
     if not past:

@@ -15,7 +15,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from retrospan.record import Record, RecordError
+from retrospan.engines import Engine
+from retrospan.record import RecordError
 from retrospan.runs import Run, find, runs
 from retrospan.slo.definitions import Window, WindowUnit
 
@@ -30,13 +31,6 @@ class Span:
 
     first: float | None = None
     last: float | None = None
-
-    def condition(self) -> str:
-        """SQL condition on `ts`."""
-        bounds = [f"ts >= {self.first!r}"] * (self.first is not None) + [f"ts < {self.last!r}"] * (
-            self.last is not None
-        )
-        return " AND ".join(bounds) or "1"
 
 
 EVER: Final = Span()
@@ -76,24 +70,30 @@ class Scope:
         run_id = self.runs[0].run_id if len(self.runs) == 1 and not self.every else None
         return {"run_id": run_id, "date_from": self.span.first, "date_to": self.span.last}
 
-    def bind(self, record: Record) -> None:
+    def bind(self, record: Engine) -> None:
         """Let the names of the event tables mean these rows."""
         record.bind_where(lambda table: self._condition(record, table))
 
-    def _condition(self, record: Record, table: str) -> str:
-        named = " OR ".join(f"({record.where(table, run.run_id)})" for run in self.runs) or "0"
-        return self.span.condition() if self.every else f"({named}) AND {self.span.condition()}"
+    def _condition(self, record: Engine, table: str) -> str:
+        named = " OR ".join(f"({record.where(table, run.run_id)})" for run in self.runs) or "1 = 0"
+        within = record.within(self.span.first, self.span.last)
+        return within if self.every else f"({named}) AND {within}"
 
 
-def named(record: Record, wanted: Iterable[str], span: Span = EVER) -> Scope:
+def named(record: Engine, wanted: Iterable[str], span: Span = EVER) -> Scope:
     """The runs of these ids, "latest" among them, each once. Raises RecordError for one that is not in the record."""
     found = (find(record, run_id) for run_id in wanted)
     return Scope(tuple({run.run_id: run for run in found if run is not None}.values()), span)
 
 
-def over(record: Record, span: Span) -> Scope:
-    """All rows of a stretch of time; its runs are those that were under way in it, the latest first."""
-    return Scope(tuple(run for run in runs(record) if _under_way(run, span)), span, every=True)
+def over(record: Engine, span: Span, known: Iterable[Run] | None = None) -> Scope:
+    """All rows of a stretch of time; its runs are those that were under way in it, the latest first.
+
+    `known` are all runs of the record, where they have been listed already.
+    """
+    return Scope(
+        tuple(run for run in (runs(record) if known is None else known) if _under_way(run, span)), span, every=True
+    )
 
 
 def _under_way(run: Run, span: Span) -> bool:

@@ -52,10 +52,10 @@ def _fields(result: Result) -> dict[str, Any]:
         "value": result.value,
         "reason": result.reason,
         "op": slo.op,
-        "threshold": _number(slo.threshold),
+        "threshold": number(slo.threshold),
         "target": None if slo.target is None else float(slo.target),
-        "good": sample and _number(sample.good),
-        "total": sample and _number(sample.total),
+        "good": sample and number(sample.good),
+        "total": sample and number(sample.total),
         "unknown": sample and sample.unknown,
         "effective_events": sample and sample.events,
         "ci": result.ci,
@@ -63,9 +63,9 @@ def _fields(result: Result) -> dict[str, Any]:
         "budget_consumed": budget and budget.burn_rate,
         "budget": budget
         and {
-            "allowed": _number(budget.allowed),
-            "bad": _number(budget.bad),
-            "left": _number(budget.left),
+            "allowed": number(budget.allowed),
+            "bad": number(budget.bad),
+            "left": number(budget.left),
             "burn_rate": budget.burn_rate,
         },
         "offenders": [_offender(offender) for offender in result.blame.offenders],
@@ -102,7 +102,7 @@ def _change(baseline: Baseline | None, name: str) -> dict[str, Any] | None:
     }
 
 
-def _number(value: Number) -> int | float | None:
+def number(value: Number) -> int | float | None:
     exact = Fraction(value)
     number = exact.numerator if exact.denominator == 1 else float(exact)
     return number if math.isfinite(number) else None

@@ -2,7 +2,7 @@
 
     made = rules_for(slos, 30 * DAY)
     made.text()                        # YAML
-    made.omitted                       # [("mine", "its events come from a query of its own, which no series knows")]
+    made.omitted                       # [("mine", "it is judged by slices of time, which no series counts")]
 
 Shares are taken of counts that are summed over everything but job and objective, so that runs that come and go do not
 matter. Each alert needs the objective's least number of events in its window, as the gate does. An alert on a burn rate that
@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Final
 
+from retrospan.prometheus import names
 from retrospan.slo.definitions import SIGNS, SLO, Op
 from retrospan.slo.output.wording import objective, percent
 from retrospan.slo.rules.burn import DAY, HOUR, Burn, burns, length
 from retrospan.slo.rules.runbook import escaped, runbook
-from retrospan.slo.rules.series import EVENTS, Counted, OmittedError, bad, counted, is_count
+from retrospan.slo.rules.series import HALF, OmittedError, check, events, is_count, number
 
 Rule = dict[str, Any]
 
@@ -28,10 +29,11 @@ MANY: Final = "RetrospanTooMany"
 SILENT: Final = "RetrospanNoData"
 
 _LABELS: Final = "job, slo"
-# `increase` extrapolates: of whole events it gives a little more or less.
-_HALF: Final = Fraction(1, 2)
 _GROUP: Final = {"name": "retrospan-slo", "interval": "1m"}
-_HEAD: Final = "Written by `retrospan slo rules`: change the objectives, not this file."
+_HEAD: Final = (
+    "Written by `retrospan slo rules`: change the objectives, not this file.",
+    "The counters are those of `retrospan metrics` with the same --config.",
+)
 _PAGED_AT_ONCE: Final = "page"
 _TICKET: Final = "ticket"
 
@@ -49,16 +51,19 @@ class Rules:
         """The file."""
         from retrospan.slo.documents.yaml_text import dumped
 
-        comments = [_HEAD, *(f"{name}: no rule: {reason}" for name, reason in self.omitted)]
+        comments = [*_HEAD, *(f"{name}: no rule: {reason}" for name, reason in self.omitted)]
         head = "".join(f"# {comment}\n" for comment in comments)
         return head + dumped([{"groups": [_GROUP | {"rules": [*self._recorded(), *self.alerts]}]}])
 
     def _recorded(self) -> Iterator[Rule]:
         """First in the group, so that the alerts of the same moment see them."""
         for window in sorted(self.totals | self.ratios):
-            yield {"record": _total(window), "expr": f"sum by ({_LABELS}) (increase({EVENTS}[{length(window)}]))"}
+            yield {
+                "record": _total(window),
+                "expr": f"sum by ({_LABELS}) (increase({names.SLO_EVENTS}[{length(window)}]))",
+            }
         for window in sorted(self.ratios):
-            bad_ones = f'sum by ({_LABELS}) (increase({EVENTS}{{verdict="bad"}}[{length(window)}]))'
+            bad_ones = f'sum by ({_LABELS}) (increase({names.SLO_EVENTS}{{verdict="{names.BAD}"}}[{length(window)}]))'
             yield {"record": _ratio(window), "expr": f"{bad_ones} / ({_total(window)} > 0)"}
 
 
@@ -67,6 +72,7 @@ def rules_for(slos: Iterable[SLO], period: int) -> Rules:
     made = Rules()
     for slo in slos:
         try:
+            check(slo)
             alerts = [_too_many(slo, period)] if is_count(slo) else list(_alerts(made, slo, period))
         except OmittedError as error:
             made.omitted.append((slo.name, str(error)))
@@ -85,7 +91,6 @@ def _add(made: Rules, slo: SLO, alerts: Sequence[Rule]) -> None:
 
 
 def _alerts(made: Rules, slo: SLO, period: int) -> Iterator[Rule]:
-    series = counted(slo)
     assert slo.target is not None, "what has a series and is no count has a target"
     budget = 1 - slo.target
     if budget >= 1:
@@ -97,12 +102,12 @@ def _alerts(made: Rules, slo: SLO, period: int) -> Iterator[Rule]:
         raise OmittedError("its alert policies tell of nothing" if slo.alerts else short)
     for burn in wanted:
         if burn.can_fire(budget):
-            yield _burning(made, slo, series, burn, period)
+            yield _burning(made, slo, burn, period)
     for burn in _replaced([burn for burn in wanted if not burn.can_fire(budget)]):
-        yield _below(made, slo, series, burn)
+        yield _below(made, slo, burn)
     for policy in slo.alerts:
         if policy.on_no_data:
-            yield _silent(made, slo, series, Burn.of(policy))
+            yield _silent(made, slo, Burn.of(policy))
 
 
 def _replaced(burns: Sequence[Burn]) -> Iterator[Burn]:
@@ -111,14 +116,14 @@ def _replaced(burns: Sequence[Burn]) -> Iterator[Burn]:
         yield max((burn for burn in burns if (burn.severity, burn.policy) == told), key=lambda burn: burn.long)
 
 
-def _burning(made: Rules, slo: SLO, series: Counted, burn: Burn, period: int) -> Rule:
+def _burning(made: Rules, slo: SLO, burn: Burn, period: int) -> Rule:
     assert slo.target is not None, "only what has a target has a budget"
     threshold = burn.threshold(1 - slo.target)
     rate = f"{float(burn.factor):.6g}"
     gone = f" So the budget of {length(period)} is gone in {_long(period / burn.factor)}." if burn.factor > 0 else ""
     return _rule(
         BURN,
-        _expression(made, series, burn, burn.op, threshold, slo.min_events),
+        _expression(made, slo, burn, burn.op, threshold),
         _labels(slo, burn) | {"burn_rate": rate},
         f"{slo.name} burns its error budget at {rate} times the rate that is allowed",
         f"{_seen(burn)}: {SIGNS[burn.op]} {percent(threshold)}, {rate} times what {_asked(slo)} allows.{gone}",
@@ -127,13 +132,13 @@ def _burning(made: Rules, slo: SLO, series: Counted, burn: Burn, period: int) ->
     )
 
 
-def _below(made: Rules, slo: SLO, series: Counted, burn: Burn) -> Rule:
+def _below(made: Rules, slo: SLO, burn: Burn) -> Rule:
     assert slo.target is not None, "only what has a target can be below it"
     budget = 1 - slo.target
     rate = f"{float(burn.factor):.6g}"
     return _rule(
         BELOW,
-        _expression(made, series, burn, "gt", budget, slo.min_events),
+        _expression(made, slo, burn, "gt", budget),
         _labels(slo, burn),
         f"{slo.name} misses its target of {percent(slo.target)}",
         f"{_seen(burn)}; {_asked(slo)} allows {percent(budget)}. (A burn rate of {rate} cannot be reached: even bad events"
@@ -143,13 +148,13 @@ def _below(made: Rules, slo: SLO, series: Counted, burn: Burn) -> Rule:
     )
 
 
-def _silent(made: Rules, slo: SLO, series: Counted, burn: Burn) -> Rule:
+def _silent(made: Rules, slo: SLO, burn: Burn) -> Rule:
     made.totals.add(burn.long)
     window = length(burn.long)
-    few = f"{_total(burn.long)}{{{_selected(series)}}} < {_number(_HALF)}"
+    few = f"{_total(burn.long)}{{{_selected(slo)}}} < {number(HALF)}"
     return _rule(
         SILENT,
-        f"{few}\nor\nabsent({series.selector()})",
+        f"{few}\nor\nabsent({events(slo)})",
         _labels(slo, burn),
         f"{slo.name} has no events",
         f"Nothing was counted in the last {window}: the program does not run, or nothing exports what it does.",
@@ -163,10 +168,10 @@ def _too_many(slo: SLO, period: int) -> Rule:
 
     Where none is allowed, one is told of for an hour.
     """
-    series = bad(slo)
+    series = events(slo, verdict=names.BAD)
     period = slo.window.seconds if slo.window else period
     window = HOUR if slo.statistic == "worst_hour" or slo.threshold == 0 else period
-    most = _number(slo.threshold + _HALF)
+    most = number(slo.threshold + HALF)
     return _rule(
         MANY,
         f"sum by (job) (increase({series}[{length(window)}])) > {most}",
@@ -191,13 +196,13 @@ def _labels(slo: SLO, burn: Burn) -> dict[str, str]:
     return labels if burn.policy is None else labels | {"policy": escaped(burn.policy)}
 
 
-def _expression(made: Rules, series: Counted, burn: Burn, op: Op, threshold: Fraction, least: int) -> str:
+def _expression(made: Rules, slo: SLO, burn: Burn, op: Op, threshold: Fraction) -> str:
     """The share of bad events beyond a threshold in every window, and events enough in the long one."""
     made.ratios.update(burn.windows)
     made.totals.add(burn.long)
-    among = f"{{{_selected(series)}}}"
-    beyond = [f"{_ratio(window)}{among} {SIGNS[op]} {_number(threshold)}" for window in burn.windows]
-    return "\nand\n".join([*beyond, f"{_total(burn.long)}{among} > {_number(least - _HALF)}"])
+    among = f"{{{_selected(slo)}}}"
+    beyond = [f"{_ratio(window)}{among} {SIGNS[op]} {number(threshold)}" for window in burn.windows]
+    return "\nand\n".join([*beyond, f"{_total(burn.long)}{among} > {number(slo.min_events - HALF)}"])
 
 
 def _seen(burn: Burn) -> str:
@@ -210,8 +215,8 @@ def _asked(slo: SLO) -> str:
     return f"{said} ({escaped(slo.description)})" if slo.description else said
 
 
-def _selected(series: Counted) -> str:
-    return f'slo="{series.slo}"'
+def _selected(slo: SLO) -> str:
+    return f'slo="{slo.name}"'
 
 
 def _ratio(window: int) -> str:
@@ -220,11 +225,6 @@ def _ratio(window: int) -> str:
 
 def _total(window: int) -> str:
     return f"job_slo:retrospan_slo_events:increase{length(window)}"
-
-
-def _number(value: Fraction) -> str:
-    """The nearest double, as PromQL reads it back."""
-    return repr(float(value))
 
 
 def _long(seconds: Fraction) -> str:

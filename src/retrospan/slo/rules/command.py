@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from retrospan.slo.choosing import read_by
+from retrospan.options import read_by
 from retrospan.slo.documents.commands import USAGE, config_option, objectives
 from retrospan.slo.windows import duration
 
@@ -34,8 +34,9 @@ def rules(context: click.Context, config: tuple[Path, ...], period: float) -> No
     """Write recording rules and alerts for Prometheus.
 
     They go with the counters of `retrospan metrics`: multi-window burn rates for objectives with a target, after the SRE
-    workbook, or what an OpenSLO file's alert policies say; plain limits for counts. An objective that no series tells of is
-    left out, which is said on stderr and in the file. Exit code 2 when nothing is left.
+    workbook, or what an OpenSLO file's alert policies say; plain limits for counts. Start the sidecar with the same
+    --config. An objective that no series tells of is left out, which is said on stderr and in the file. Exit code 2 when
+    nothing is left.
     """
     from retrospan.slo.rules.alerts import rules_for
 

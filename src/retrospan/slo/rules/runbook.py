@@ -6,7 +6,9 @@ from retrospan.slo.definitions import SLO
 
 PAGE: Final = "docs/prometheus-rules.md"
 
+# By indicator; "" is one of a definition file's own.
 _WHERE: Final = {
+    "": "More events are bad than were promised.",
     "yield": "Artifacts are attempted and not stored: look for the source or host that stopped giving them, then for open"
     " breakers and exhausted tiers.",
     "ttfp": "Artifacts come late: see whether the wait is the limiter's, the back-off between resends, a slow host, or"
@@ -27,7 +29,7 @@ _WHERE: Final = {
 def runbook(slo: SLO, alert: str, since: str) -> str:
     """Where to look, and the command that names who and when."""
     config = "" if slo.default else " --config FILE"
-    where = _WHERE[slo.sli.name]
+    where = _WHERE["" if slo.sli.queries else slo.sli.name]
     return (
         f"{where} `retrospan slo explain {slo.name} --since {since}{config}` names who and when. See {PAGE}, {alert}."
     )
