@@ -8,8 +8,8 @@
 Most of what the SDK's own span costs is work done at once: each attribute looked at, a list for events and one for links,
 a copy for the processors. Here a span is the SDK's span, by class and by behaviour, whose fields are made when somebody
 first asks for them; every method that is called on it is the SDK's own. Attributes that come as a Mapping with a true
-`read_late` are kept unread until then, and shall not change once the span has ended; all others are as they were when they
-were given.
+`read_late` are kept unread until then, and so are its `late_events`; they shall not change once the span has ended. All others
+are as they were when they were given.
 
 Where the result could differ, the SDK's own span is made: links, an unsampled parent, a sampler other than "always on",
 the SDK's internal metrics, a release of the SDK whose span has other fields than those known here. RETROSPAN_FAST_SPANS=0
