@@ -25,6 +25,7 @@ from retrospan_instrumentation import metrics, semconv
 
 from . import lifecycle
 from .run import Run
+from .settings import warn_once
 
 FLUSH_INTERVAL: Final = "RETROSPAN_FLUSH_INTERVAL_MS"
 _FLUSH_SECONDS: Final = 0.05
@@ -259,6 +260,6 @@ def _flush_seconds() -> float:
     except ValueError:
         milliseconds = -1.0
     if not 0 <= milliseconds <= 3_600_000:
-        _logger.warning("%s=%r is no number of milliseconds: it is %d.", FLUSH_INTERVAL, text, 1000 * _FLUSH_SECONDS)
+        warn_once(f"{FLUSH_INTERVAL}={text!r} is no number of milliseconds: it is {1000 * _FLUSH_SECONDS:.0f}.")
         return _FLUSH_SECONDS
     return milliseconds / 1000

@@ -10,9 +10,9 @@ depends on nothing but its span's id: every process, and a second run over the s
 
 import os
 from dataclasses import dataclass
-from logging import getLogger
 from typing import Final, Self, TypeVar
 
+from .settings import warn_once
 from .shapes import Row
 from .tables import RATE_EVENTS
 
@@ -23,8 +23,6 @@ _ACTION, _DELAY, _SPAN, _WEIGHT = (_POSITION[name] for name in ("action", "delay
 # Knuth's multiplicative hash: ids that merely count up are spread over the whole range by it, as random ones are anyway.
 _SPREAD: Final = 0x9E3779B97F4A7C15
 _IDS: Final = 2**64
-
-_logger = getLogger("retrospan")
 
 Key = TypeVar("Key")
 
@@ -48,11 +46,9 @@ class Sampling:
             share = -1.0
         if table.strip() == RATE_EVENTS.name and 0 < share <= 1:
             return cls(share)
-        _logger.warning(
-            "%s=%r is not understood, and every row is kept: say %s:SHARE, with a share over 0 and up to 1.",
-            SAMPLE,
-            said,
-            RATE_EVENTS.name,
+        warn_once(
+            f"{SAMPLE}={said!r} is not understood, and every row is kept:"
+            f" say {RATE_EVENTS.name}:SHARE, with a share over 0 and up to 1."
         )
         return cls()
 

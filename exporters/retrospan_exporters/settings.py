@@ -1,4 +1,4 @@
-"""Settings that the environment gives: read once, and what is said wrongly is told in a line.
+"""Settings that the environment gives, and what is said wrongly in them, told in a line.
 
 most_bytes("RETROSPAN_MAX_BYTES")       # 100000000, or None: no bound
 """
@@ -7,6 +7,7 @@ import os
 from logging import getLogger
 
 _logger = getLogger("retrospan")
+_told: set[str] = set()
 
 
 def most_bytes(variable: str) -> int | None:
@@ -16,5 +17,12 @@ def most_bytes(variable: str) -> int | None:
         return None
     if said.isascii() and said.isdigit() and int(said) > 0:
         return int(said)
-    _logger.warning("%s=%r is no number of bytes: the file may grow without a bound.", variable, said)
+    warn_once(f"{variable}={said!r} is no number of bytes: the file may grow without a bound.")
     return None
+
+
+def warn_once(line: str) -> None:
+    """Tell it once a process: several exporters read one setting, the one that the SDK makes beside ours among them."""
+    if line not in _told:
+        _told.add(line)
+        _logger.warning("%s", line)

@@ -44,7 +44,7 @@ _FORWARDED: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUS
     help="Print the verdict when the program has ended, and exit with its code. A next word that ends in .toml, .yaml or"
     " .yml is a file of objectives; may be given again.",
 )
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="COMMAND [ARGUMENT]...")
 @click.pass_context
 def run(context: click.Context, db: Path, run_id: str | None, slo: tuple[str, ...], command: tuple[str, ...]) -> None:
     """Run a program and record it.
@@ -57,7 +57,7 @@ def run(context: click.Context, db: Path, run_id: str | None, slo: tuple[str, ..
 
     files, command = _apart(slo, command)
     if not command:
-        raise click.UsageError("Missing argument 'COMMAND...'.", context)
+        raise click.UsageError("Missing argument 'COMMAND'.", context)
     if is_disabled():
         context.exit(_run(command, os.environ))
     slos = _objectives(files) if slo else ()

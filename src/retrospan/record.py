@@ -83,7 +83,7 @@ class Record:
             record._check()
         except sqlite3.Error as error:
             connection.close()
-            raise RecordError(f"{file}: cannot be read: {error}") from error
+            raise RecordError(f"{file}: cannot be read: {_why(error)}") from error
         except RecordError:
             if connection not in _left_open:
                 connection.close()
@@ -108,14 +108,14 @@ class Record:
         try:
             return self.connection.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
-            raise RecordError(f"{self.name}: cannot be read: {error}") from error
+            raise RecordError(f"{self.name}: cannot be read: {_why(error)}") from error
 
     def columns(self, select: str) -> list[str]:
         """The names of a SELECT's columns. Raises RecordError as `rows` does."""
         try:
             return [name for name, *_ in self.connection.execute(f"{select} LIMIT 0").description]
         except sqlite3.Error as error:
-            raise RecordError(f"{self.name}: cannot be read: {error}") from error
+            raise RecordError(f"{self.name}: cannot be read: {_why(error)}") from error
 
     def exists(self, select: str) -> bool:
         """Whether a SELECT has a row."""
@@ -272,6 +272,13 @@ def read(path: str | os.PathLike[str], work: Callable[[Record], Result]) -> Resu
                 if record.undisturbed():
                     return result
     raise RecordError(f"{path}: changed again and again while it was read: try again when its writers are idle")
+
+
+def _why(error: sqlite3.Error) -> str:
+    """What SQLite says and, of a damaged file, what to do."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    is_damage = code == sqlite3.SQLITE_CORRUPT
+    return f"{error}: restore a copy, or save what `sqlite3 FILE .recover` still finds" if is_damage else str(error)
 
 
 def literal(text: str) -> str:

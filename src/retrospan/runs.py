@@ -50,12 +50,17 @@ class Run:
     @property
     def caveat(self) -> str | None:
         """Why the numbers of the run are not those of all that happened; None when they are."""
-        if self.sampler is None:
-            return None
-        return (
-            f"run {printable(self.run_id)} holds what the sampler {printable(self.sampler)} let through: counts are too low,"
-            " and shares and percentiles those of a sample"
-        )
+        reasons = []
+        if self.sampler is not None:
+            reasons.append(
+                f"holds what the sampler {printable(self.sampler)} let through: counts are too low, and shares and percentiles"
+                " those of a sample"
+            )
+        if self.dropped_rows:
+            reasons.append(
+                f"had {self.dropped_rows:,} rows dropped for want of room: its numbers may be those of what was left"
+            )
+        return f"run {printable(self.run_id)} {'; it '.join(reasons)}" if reasons else None
 
     @property
     def provisional(self) -> bool:

@@ -43,6 +43,15 @@ def test_a_child_writes_to_the_runs_record_whatever_its_folder(tmp_path: Path) -
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+def test_a_setting_that_is_not_understood_is_told_once_however_many_exporters_read_it(tmp_path: Path) -> None:
+    record = tmp_path / "telemetry.sqlite"
+    wrong = {"RETROSPAN_MAX_BYTES": "10MB", "RETROSPAN_SAMPLE": "half", "RETROSPAN_FLUSH_INTERVAL_MS": "soon"}
+    process = start(record, f"{SPANS}\nspan(200)", OTEL_TRACES_EXPORTER="sqlite,jsonl", **wrong)
+    status, _, err = finish(process)
+    assert (status, statuses(record)) == (0, [200])
+    assert sorted(line.partition("=")[0] for line in err.splitlines()) == sorted(wrong)
+
+
 @pytest.mark.parametrize(
     ("variables", "sampler"),
     [

@@ -77,6 +77,17 @@ def test_a_file_that_is_not_sqlite_is_2_in_one_line(path):
     assert beside(path) == [path.name]
 
 
+def test_a_damaged_record_is_2_in_one_line_that_says_what_to_do(path):
+    with making(path) as record:
+        healthy(record, 200)
+    octets = path.read_bytes()
+    path.write_bytes(octets[: len(octets) // 2])
+    finished = retrospan("slo", "--db", path)
+    assert finished.returncode == 2
+    assert "sqlite3 FILE .recover" in in_one_line(finished)
+    assert path.read_bytes() == octets[: len(octets) // 2]
+
+
 def test_an_unknown_run_is_2_in_one_line_that_says_what_is_near(path):
     with making(path) as record:
         record.run()
@@ -129,6 +140,19 @@ def test_too_few_events_are_3_and_0_when_told_to_warn(path):
     assert retrospan("slo", "--db", path).returncode == 3
     assert retrospan("slo", "--db", path, "--no-data=warn").returncode == 3
     assert retrospan("slo", "--db", path, "--insufficient=warn").returncode == 0
+
+
+def test_a_run_that_had_rows_dropped_is_judged_with_a_warning_on_stderr(path):
+    with making(path) as record:
+        healthy(record, 30)
+        record.run("SHORT", started_at=START + 1, layers="http", dropped_rows=1234)
+        record.add("http_events", run_id="SHORT", status=200, wire=1)
+    assert retrospan("slo", "--db", path, "--run", RUN).stderr == ""
+    judged = retrospan("slo", "--db", path, "--run", "SHORT", "--format", "json")
+    assert judged.stderr == (
+        f"retrospan: {path}: run SHORT had 1,234 rows dropped for want of room: its numbers may be those of what was left\n"
+    )
+    assert json.loads(judged.stdout)["summary"]["dropped_rows"] == 1234
 
 
 def test_no_data_is_3_and_0_when_told_to_warn(path):

@@ -76,6 +76,19 @@ def test_lint_tries_the_queries_on_a_record_with_columns_of_its_own(file, path):
     assert retrospan("slo", "lint", "--db", path, file).returncode == 0
 
 
+def test_lint_holds_the_rows_of_the_latest_run_of_a_record_to_their_contract(file, path):
+    with making(path) as record:
+        record.run("OLD", started_at=START - 60)
+        record.add("http_events", {"elapsed_ms": 1, "method": "GET"}, run_id="OLD")
+        record.run("NEW")
+        record.add("http_events", {"elapsed_ms": 1}, {"elapsed_ms": 2, "method": "GET"}, run_id="NEW")
+    file.write_text('[slo.mine]\nsql = "SELECT ts AS timestamp, method AS value FROM http_events"\nmax = 1\n')
+    assert retrospan("slo", "lint", file).returncode == 0
+    linted = retrospan("slo", "lint", "--db", path, file)
+    assert linted.returncode == 2
+    assert "slo.mine.sql: row 2, column value: text instead of a number or NULL" in linted.stdout
+
+
 def test_lint_without_a_file_is_wrong_usage():
     assert retrospan("slo", "lint").returncode == 2
 

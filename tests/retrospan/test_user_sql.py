@@ -136,6 +136,7 @@ def test_a_query_that_breaks_the_contract_says_which_column_in_which_line(record
     ("sql", "said"),
     [
         ("DELETE FROM main.http_events", "not allowed: anything but one SELECT"),
+        ("DELETE FROM http_events", "not allowed: anything but one SELECT"),
         ("CREATE TEMP TABLE mine (a)", "not allowed: anything but one SELECT"),
         ("DROP VIEW temp.http_events", "not allowed: anything but one SELECT"),
         ("ATTACH 'other.sqlite' AS other", "not allowed: anything but one SELECT"),

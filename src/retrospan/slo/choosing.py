@@ -18,14 +18,14 @@ from retrospan.runs import LATEST
 from retrospan.slo.gate import Choice
 from retrospan.slo.windows import Span, duration, moment
 
-_OPTIONS: Final = (
-    click.option(
-        "--run",
-        "run_ids",
-        multiple=True,
-        metavar="ID",
-        help=f"Run to judge, or {LATEST} (the default). May be given again: their rows are judged together.",
-    ),
+_RUN: Final = click.option(
+    "--run",
+    "run_ids",
+    multiple=True,
+    metavar="ID",
+    help=f"Run to judge, or {LATEST} (the default). May be given again: their rows are judged together.",
+)
+_SPAN: Final = (
     click.option(
         "--since",
         metavar="DURATION",
@@ -47,14 +47,19 @@ _OPTIONS: Final = (
 
 def choice_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options, and what they say as `choice`."""
+    return _RUN(span_options(command))
+
+
+def span_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for a command that is of all runs: without --run."""
 
     @wraps(command)
     def chosen(
         *args: Any,
-        run_ids: tuple[str, ...],
         since: float | None,
         begin: tuple[str, ...],
         last: float | None,
+        run_ids: tuple[str, ...] = (),
         **kwargs: Any,
     ) -> Any:
         now = time.time()
@@ -69,7 +74,7 @@ def choice_options(command: Callable[..., Any]) -> Callable[..., Any]:
             raise click.UsageError("--from must lie before --to")
         return command(*args, choice=Choice(run_ids, Span(first, last), now), **kwargs)
 
-    for option in reversed(_OPTIONS):
+    for option in reversed(_SPAN):
         chosen = option(chosen)
     return chosen
 

@@ -24,7 +24,7 @@ from retrospan.engines import Engine, read
 from retrospan.options import source_option
 from retrospan.record import RecordError
 from retrospan.runs import runs
-from retrospan.slo.choosing import choice_options
+from retrospan.slo.choosing import span_options
 from retrospan.slo.definitions import SLO
 from retrospan.slo.documents.commands import config_option, objectives
 from retrospan.slo.drawing import ASCII_BAR, BLOCK
@@ -67,7 +67,7 @@ class Trend:
 @click.argument("name")
 @source_option
 @config_option
-@choice_options
+@span_options
 @click.option(
     "--by", type=click.Choice(list(_DAYS)), default="day", show_default=True, help="Length of a period (UTC)."
 )
@@ -93,11 +93,9 @@ def trend(
 ) -> None:
     """Show how one objective went, day by day or week by week.
 
-    NAME is the objective's. Without --since and --from it is told from the first row on. Exit code 0, whatever the
-    verdicts; 2 for wrong usage, record or name.
+    NAME is the objective's. All runs are told together; without --since and --from, from the day or week of the first
+    event on. Exit code 0, whatever the verdicts; 2 for wrong usage, record or name.
     """
-    if choice.run_ids:
-        raise click.UsageError("a trend is of all runs: leave --run out, or say `retrospan slo --run`")
     slo = named(objectives(config), name)
     try:
         lengths = {text: duration(text) for text in windows}
@@ -115,31 +113,39 @@ def trend_of(record: Engine, choice: Choice, slo: SLO, by: str, windows: dict[st
         (result,) = evaluate(Measure(record, over(record, Span(first, last), known)), [slo], explained=False)
         return Judged(first, last, result)
 
-    first, last = _ends(record, choice, slo)
+    first, last = _ends(record, choice, slo, by)
     periods = tuple(judged(begin, min(end, last)) for begin, end in _periods(first, last, by))
     return Trend(slo, by, periods, {name: judged(last - length, last) for name, length in windows.items()})
 
 
-def _ends(record: Engine, choice: Choice, slo: SLO) -> tuple[float, float]:
-    """From when to when: as was said, else from the first event to now."""
+def _ends(record: Engine, choice: Choice, slo: SLO, by: str) -> tuple[float, float]:
+    """From when to when: as was said, else from the begin of the first event's period to now.
+
+    From the event itself would be too late: that of an artifact bears the time of its last row, and the rows before it,
+    of other artifacts too, would be cut off.
+    """
     first = choice.span.first
     if first is None:
         events = Measure(record, over(record, choice.span)).events(slo.sli)
-        ((count, first),) = events.rows("COUNT(*), MIN(timestamp)")
+        ((count, earliest),) = events.rows("COUNT(*), MIN(timestamp)")
         if not count:
             raise RecordError(f"{record.name}: has no event of {printable(slo.name)} there: nothing to tell")
-    assert first is not None, "what has events has a first one"
+        first = _begin(earliest, by).timestamp()
     return first, choice.now if choice.span.last is None else choice.span.last
+
+
+def _begin(moment: float, by: str) -> datetime:
+    """Midnight (UTC) of the day, or of the Monday of the week, that a moment lies in."""
+    day = datetime.fromtimestamp(moment, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return day - timedelta(days=day.weekday()) if by == "week" else day
 
 
 def _periods(first: float, last: float, by: str) -> Iterator[tuple[float, float]]:
     """The days, or the weeks from Monday on, that overlap [first, last)."""
     length = timedelta(days=_DAYS[by])
-    begin = datetime.fromtimestamp(first, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    if by == "week":
-        begin -= timedelta(days=begin.weekday())
     if (last - first) / length.total_seconds() > _MOST_PERIODS:
         raise RecordError(f"more than {_MOST_PERIODS} periods: say --since or --from, or --by week")
+    begin = _begin(first, by)
     while begin.timestamp() < last:
         yield max(first, begin.timestamp()), (begin + length).timestamp()
         begin += length

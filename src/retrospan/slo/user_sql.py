@@ -44,6 +44,8 @@ _LIMITS: Final = {sqlite3.SQLITE_LIMIT_LENGTH: 1_000_000, sqlite3.SQLITE_LIMIT_L
 # Steps of SQLite's machine between two looks at the clock, and rows between two copies: about a millisecond each.
 _STEPS: Final = 10_000
 _ROWS: Final = 1_000
+_NO_SELECT: Final = "anything but one SELECT"
+_IS_A_VIEW: Final = "because it is a view"
 _numbers: Final = count(1)
 
 
@@ -168,12 +170,14 @@ def _refusal(action: int, first: str | None, second: str | None) -> str | None:
         return f"table {first}" if (first or "").lower().startswith("sqlite_") else None
     if action == sqlite3.SQLITE_FUNCTION:
         return None if (second or "").lower() in FUNCTIONS else f"function {second}"
-    return "anything but one SELECT"
+    return _NO_SELECT
 
 
 def _said(error: Exception, refused: Sequence[str], query: Query, *, late: bool) -> str:
     if late:
         return f"took longer than {query.seconds} s: make it cheaper, or give it a longer timeout"
+    if not refused and str(error).endswith(_IS_A_VIEW):
+        refused = (_NO_SELECT,)  # the tables' names are views, which SQLite refuses to write before it asks
     if refused:
         return f"not allowed: {printable(refused[0])}"
     # What SQLite says of a statement quotes the statement, never a row.

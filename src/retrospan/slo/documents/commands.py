@@ -41,13 +41,15 @@ def objectives(files: Sequence[Path]) -> tuple[SLO, ...]:
 @click.command()
 @click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="FILE...")
 @click.option(
-    "--db", type=click.Path(path_type=Path), help="Try the queries on this record, which may have columns of its own."
+    "--db",
+    type=click.Path(path_type=Path),
+    help="Try the queries on the latest run of this record, which may have columns of its own.",
 )
 @click.pass_context
 def lint(context: click.Context, files: tuple[Path, ...], db: Path | None) -> None:
     """Tell all that is wrong in definition files.
 
-    A line a problem: file:line:column, how bad, the property, and what is near. Queries are tried, without rows unless
+    A line a problem: file:line:column, how bad, the property, and what is near. Queries are tried, on no row unless
     --db names a record. Exit code 2 when there is an error, 0 when there are warnings at most.
     """
     from retrospan.slo.documents.load import compiled
