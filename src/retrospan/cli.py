@@ -112,6 +112,11 @@ def _fault(error: Exception) -> int:
     return USAGE
 
 
+def _unwritten(error: OSError) -> int:
+    click.echo(f"retrospan: the output cannot be written: {error.strerror or type(error).__name__}", err=True)
+    return USAGE
+
+
 def main() -> None:
     """Run the command line and exit: with the command's code, 2 for wrong usage or a fault, 130 when interrupted."""
     try:
@@ -121,6 +126,9 @@ def main() -> None:
         code = error.exit_code
     except click.Abort:
         code = INTERRUPTED
+    except OSError as error:
+        # Whoever opens a file says its name; without one it is the output that could not be written.
+        code = _fault(error) if error.filename is not None else _unwritten(error)
     except Exception as error:
         code = _fault(error)
     sys.exit(code)

@@ -365,3 +365,17 @@ def test_a_fault_or_an_interrupt_is_never_exit_code_1(monkeypatch, capsys, name,
     captured = capsys.readouterr()
     assert said in captured.err
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
+def test_a_full_disk_under_stdout_is_no_fault_of_ours():
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        finished = subprocess.run(
+            [sys.executable, "-m", "retrospan", "ddl", "sqlite"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+        )
+    assert finished.returncode == 2
+    assert finished.stderr == "retrospan: the output cannot be written: No space left on device\n"

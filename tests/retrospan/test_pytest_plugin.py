@@ -101,6 +101,13 @@ def test_a_wrong_file_is_wrong_usage_before_any_test(session, tmp_path, file, sa
     assert not list(tmp_path.glob("retrospan-pytest-*"))
 
 
+def test_a_record_in_no_folder_is_wrong_usage_before_any_test(session):
+    finished = session("--retrospan-slo", "lax.toml", "--retrospan-db", "none/all.sqlite")
+    assert finished.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "none/all.sqlite: its folder is not there" in finished.stderr
+    assert "passed" not in finished.stdout
+
+
 def test_a_session_that_does_not_ask_imports_nothing_of_ours(session, tmp_path):
     (tmp_path / "test_some.py").write_text(
         "import sys\n"

@@ -25,7 +25,13 @@ class SessionRecord:
     def __init__(
         self, files: Sequence[Path], db: str | os.PathLike[str] | None, tolerated: "frozenset[Verdict]"
     ) -> None:
-        """Begin the record. Raises DefinitionError when the files are wrong."""
+        """Begin the record.
+
+        Raises DefinitionError when the files are wrong, and RecordError when the record's folder is not there: now, and
+        not when all tests have run for nothing.
+        """
+        if db and not Path(db).absolute().parent.is_dir():
+            raise RecordError(f"{db}: its folder is not there: make it, or name another file by --retrospan-db")
         self._slos: tuple[SLO, ...] | None = objectives(files)
         self._tolerated = tolerated
         self._folder = None if db else Path(tempfile.mkdtemp(prefix="retrospan-pytest-"))
