@@ -10,6 +10,7 @@ record measures; all else is exact.
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from time import time_ns
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -122,7 +123,7 @@ def _over(wire: Seen) -> Bounds:
     if "over" not in wire.facts:
         return wire.began, wire.ended
     _, asked, over = wire.facts["over"]
-    return asked, over
+    return asked, over or time_ns()
 
 
 # -- retry_count, retry_source, retry_wait_ms

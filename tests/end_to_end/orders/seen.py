@@ -35,9 +35,12 @@ class Seen:
     inner: list["Seen"] = field(default_factory=list)
 
     def abandoned(self, began: int) -> None:
-        """Bodies in here that are not over were dropped between this time and now."""
+        """Bodies in here that are not over were dropped at this time, and collected some time later.
+
+        When is not known here: what another thread collects is gone before its finalisers have run.
+        """
         if self.layer == "wire" and "status" in self.facts:
-            self.facts.setdefault("over", ["abandoned", began, time_ns()])
+            self.facts.setdefault("over", ["abandoned", began, None])
         for inner in self.inner:
             inner.abandoned(began)
 
