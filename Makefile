@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# The hundreds of programs that the tests start import what was compiled once.
+unexport PYTHONDONTWRITEBYTECODE
 BOTH := tests/instrumentation tests/exporters
 
 .PHONY: env demo test lint test-debian test-long test-matrix test-matrix-fast bench-hot bench-exporter bench-queries bench-slo bench-archive bench-scrape docs lock clean

@@ -34,7 +34,7 @@ _DAY: Final = 86_400
 _SPAN: Final = 50_000
 # Rows a file, as an export of a day that is busy leaves them.
 _FILE: Final = 5_000_000
-_CHANCE: Final = "(hash({}, i) % {})"
+_CHANCE: Final = "(hash(i * 31 + {}) % {})"
 _TABLES: Final[dict[str, tuple[int, dict[str, str]]]] = {
     "http_events": (
         60,

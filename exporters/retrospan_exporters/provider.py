@@ -8,8 +8,8 @@
 Most of what the SDK's own span costs is work done at once: each attribute looked at, a list for events and one for links,
 a copy for the processors. Here a span is the SDK's span, by class and by behaviour, whose fields are made when somebody
 first asks for them; every method that is called on it is the SDK's own. Attributes that come as a Mapping with a true
-`read_late` are kept unread until then, and shall not change once the span has ended; all others are as they were when they
-were given.
+`read_late` are kept unread until then, and so are its `late_events`; they shall not change once the span has ended. All others
+are as they were when they were given.
 
 Where the result could differ, the SDK's own span is made: links, an unsampled parent, a sampler other than "always on",
 the SDK's internal metrics, a release of the SDK whose span has other fields than those known here. RETROSPAN_FAST_SPANS=0
@@ -252,14 +252,9 @@ class RecorderTracer(Tracer):
         if is_fast is None:
             is_fast = self._is_fast = self._may_be_fast()
         current: Any = (get_current() if context is None else context).get(_SPAN_KEY)
-        parent = current.get_span_context() if current is not None else None
+        parent = _NOBODY if current is None else current.get_span_context()
         # _tracer_config: whether this tracer is switched off
-        if (
-            not is_fast
-            or links
-            or not self._tracer_config.is_enabled
-            or not (parent is None or type(parent) is SpanContext)
-        ):
+        if not is_fast or links or type(parent) is not SpanContext or not self._tracer_config.is_enabled:
             return super().start_span(
                 name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
             )
@@ -267,7 +262,7 @@ class RecorderTracer(Tracer):
         if spans is None or spans.hooks.processors is not getattr(self.span_processor, _PROCESSORS, spans.hooks):
             spans = self._spans = self._class_of_spans()
         ids = spans.ids
-        trace_id, _, _, flags, state, is_valid = parent or _NOBODY  # a tuple: read at once
+        trace_id, _, _, flags, state, is_valid = parent  # a tuple: read at once
         if not is_valid:
             parent = None
             flags = _SAMPLED_RANDOM if ids is None or ids.is_trace_id_random() else _SAMPLED

@@ -190,7 +190,7 @@ class _Hop(HTTPFrame):
         if self.started > metrics.next_look:
             metrics.look()
         self._library = library
-        content = request.__dict__.get("_content")  # absent while the body is a stream: nothing to compare
+        content = getattr(request, "_content", None)  # absent while the body is a stream: nothing to compare
         if content is not None:
             self.content_key = hash(content)
         if asked := resends.asked_for(request.headers):

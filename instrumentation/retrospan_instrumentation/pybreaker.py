@@ -20,7 +20,7 @@ from opentelemetry.util.types import AttributeValue
 from . import emit, frames, mapping, metrics
 from . import semconv as sc
 from .contexts import get_current
-from .frames import BreakerFrame, HTTPFrame
+from .frames import KEY, BreakerFrame, HTTPFrame
 from .hooks import Call, LibraryInstrumentor, fault
 
 
@@ -47,10 +47,12 @@ class PybreakerInstrumentor(LibraryInstrumentor):
             breaker = state._breaker
             listen(breaker)
             context = get_current()
-            frame = frames.current_in(context)
+            frame: Any = context.get(KEY)
             if isinstance(frame, BreakerFrame) and frame.of == id(breaker):
-                return None  # a half-open trial and `calling()` come through here a second time for the same call
-            return _BreakerCall(module, breaker, context)
+                # A half-open trial and `calling()` come through here a second time for the same call.
+                frame.state = _state(state.name)
+                return None
+            return _BreakerCall(module, breaker, context, _state(state.name))
 
         def calling(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             listen(instance)
@@ -90,7 +92,7 @@ def _state_in_force(breaker: Any) -> str:
 
 
 def _frame_of(breaker: Any) -> BreakerFrame | None:
-    frame = frames.current()
+    frame: Any = get_current().get(KEY)
     while frame is not None:
         if isinstance(frame, BreakerFrame) and frame.of == id(breaker):
             return frame
@@ -112,14 +114,6 @@ def _identity(breaker: Any, frame: BreakerFrame | None) -> dict[str, AttributeVa
 def _listener(module: ModuleType) -> Any:
     class Listener(module.CircuitBreakerListener):  # type: ignore[misc, name-defined]
         """Hears what breakers decide. pybreaker calls it inside the application's call: no fault may leave it."""
-
-        def before_call(self, cb: Any, func: Any, *args: Any, **kwargs: Any) -> None:
-            try:
-                frame = _frame_of(cb)
-                if frame is not None:
-                    frame.state = _state_in_force(cb)
-            except Exception as error:
-                fault(error)
 
         def success(self, cb: Any) -> None:
             self._decided(cb, "success")
@@ -153,8 +147,8 @@ def _listener(module: ModuleType) -> Any:
 class _BreakerCall(BreakerFrame):
     """One call through a breaker: the frame, and what surrounds the call."""
 
-    def __init__(self, module: ModuleType, breaker: Any, context: Context) -> None:
-        super().__init__(id(breaker), str(breaker.name or ""), "closed", context)
+    def __init__(self, module: ModuleType, breaker: Any, context: Context, state: str = "closed") -> None:
+        super().__init__(id(breaker), str(breaker.name or ""), state, context)
         self._refusal, self._breaker = module.CircuitBreakerError, breaker
         outer = self.outer
         # The request that this breaker is inside of, if it is inside one.

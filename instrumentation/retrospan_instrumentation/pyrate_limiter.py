@@ -72,7 +72,7 @@ class _Acquire(Call):
         _inside.reset(self._token)
         if result is not True and result is not False and inspect.isawaitable(result):
             return self._awaited(result)
-        self._report(bool(result))
+        waits.report(self._limiter, self._name, bool(result), self._start, self._max_delay_ms)
         return result
 
     def raised(self, error: BaseException) -> None:

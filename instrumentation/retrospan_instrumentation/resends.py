@@ -64,20 +64,23 @@ def count(hop: HTTPFrame, retries: list[RetryFrame], is_send: bool) -> tuple[int
     With `is_send` false nothing was sent (a limiter or breaker refused) and nothing is remembered.
     """
     last = _last.get()
-    if not (retries or hop.sent or hop.asked or _has_failed[0] or (last is not None and last.failed)):
-        past = Past(0, 0, (), hop)  # as most are: nothing has gone before
-        if is_send:
-            hop.sent, hop.previous = 1, past
-        else:
-            past.request = None
-        return 0, None, None, past
     path: Path = ()
-    earlier, base = None, 0
+    earlier, base, is_first = None, 0, True
     if retries:
         path = tuple([(frame.serial, frame.attempt) for frame in retries])
         if retries[0].past or retries[0].unkeyed:
+            is_first = False
             earlier = _remembered(retries[0]).get(_key(hop))
             base = _count_of_attempt(earlier, path)
+    if is_first and not (hop.sent or hop.asked or _has_failed[0] or (last is not None and last.failed)):
+        past = Past(0, 0, path, hop)  # as most are: nothing has gone before
+        if not is_send:
+            past.request = None
+        else:
+            hop.sent, hop.previous = 1, past
+            if retries:
+                retries[0].unkeyed.append(past)
+        return 0, None, None, past
     number, source, before = _known(hop, earlier, base, path)
     if last is not None and last.failed and (not number or before is None) and _follows(hop, last):
         if number:

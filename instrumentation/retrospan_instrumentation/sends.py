@@ -82,7 +82,7 @@ class Send(LateAttributes):
         if frame is hop and hop.outer is None:
             retries, breaker, decides = _NO_RETRIES, None, False
         else:
-            retries, breaker, attempt, decides = _around(frame)
+            retries, breaker, attempt, decides = _around(frame if frame is not hop else hop.outer)
             if attempt is not None:
                 self.attempt = attempt
         count, source, before, self.past = resends.count(hop, retries, is_send)
@@ -98,18 +98,10 @@ class Send(LateAttributes):
             start_time=start,
         )
         if hop.waits:
-            self.delay = self._take_waits(hop)
+            self.delay = waits.tell_taken(hop, self.span, self)
         if breaker is not None or (hop.breaker is not None and not wire):
             self._hear_breaker(hop, breaker, decides)
         _open.add(self)
-
-    def _take_waits(self, hop: HTTPFrame) -> int:
-        mine, hop.waits = hop.waits, []
-        waits.tell_taken(mine, hop, self.span, self)
-        delay = 0
-        for wait in mine:
-            delay += wait.end - wait.start
-        return delay
 
     def _hear_breaker(self, hop: HTTPFrame, breaker: BreakerFrame | None, decides: bool) -> None:
         """The nearest breaker gives the state; it decides the outcome too, unless a retry frame lies between."""
@@ -302,25 +294,24 @@ class Send(LateAttributes):
         }
 
 
-def _around(frame: Frame) -> tuple[list[RetryFrame], BreakerFrame | None, AttemptFrame | None, bool]:
+def _around(frame: Frame | None) -> tuple[list[RetryFrame], BreakerFrame | None, AttemptFrame | None, bool]:
     """What a send is inside of: open retry frames (outermost first), the nearest breaker and attempt, and whether that
     breaker decides: no retry frame lies between."""
     retries: list[RetryFrame] = []
     breaker: BreakerFrame | None = None
     attempt: AttemptFrame | None = None
     decides = True
-    outer: Frame | None = frame
-    while outer is not None:
-        kind = outer.kind
+    while frame is not None:
+        kind = frame.kind
         if kind == "retry":
-            if outer.is_open:
-                retries.insert(0, outer)  # type: ignore[arg-type]  # its kind says so
+            if frame.is_open:
+                retries.insert(0, frame)  # type: ignore[arg-type]  # its kind says so
             decides = decides and breaker is not None
         elif kind == "breaker" and breaker is None:
-            breaker = outer  # type: ignore[assignment]
+            breaker = frame  # type: ignore[assignment]
         elif kind == "attempt" and attempt is None:
-            attempt = outer  # type: ignore[assignment]
-        outer = outer.outer
+            attempt = frame  # type: ignore[assignment]
+        frame = frame.outer
     return retries, breaker, attempt, decides
 
 

@@ -24,7 +24,7 @@ from opentelemetry.util.types import AttributeValue
 from . import emit, frames, mapping
 from . import semconv as sc
 from .contexts import get_current
-from .frames import SPAN_KEY, HTTPFrame, at_end, left
+from .frames import KEY, SPAN_KEY, HTTPFrame, at_end, left
 from .hooks import fault
 from .late import LateAttributes
 
@@ -135,7 +135,7 @@ def report(limiter: object, name: str, granted: bool, start: int, max_delay_ms: 
     sweep()
     now = time_ns()
     context = get_current()
-    frame = frames.current_in(context)
+    frame: Any = context.get(KEY)
     hop, outermost = _around(frame)
     at = hop if hop is not None and hop.is_open else frame
     if at is not None and not at.is_open:
@@ -236,11 +236,14 @@ def _take_from(frame: frames.Frame, hop: HTTPFrame) -> None:
                 pass
 
 
-def tell_taken(waits: list[Wait], hop: HTTPFrame, on: Span, late: LateAttributes) -> None:
-    """Tell a request's waits: those granted at once as events on its span, as many as a span takes."""
-    host = hop.target.host
+def tell_taken(hop: HTTPFrame, on: Span, late: LateAttributes) -> int:
+    """Tell a request's waits: those granted at once as events on its span, as many as a span takes. How long they were, ns."""
+    waits, hop.waits = hop.waits, []
+    host, delay = hop.target.host, 0
     for number, wait in enumerate(waits):
         wait.tell(host, hop.role, on if number < _MOST_EVENTS else None, late)
+        delay += wait.end - wait.start
+    return delay
 
 
 def sweep() -> None:

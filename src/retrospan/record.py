@@ -41,6 +41,8 @@ class Record:
     `run_id` and `ts` are what makes a table one of ours: `tables` maps the name of each that is there to its columns.
     """
 
+    sorts: bool = False
+
     def __init__(self, connection: sqlite3.Connection, name: str, unlocked: Path | None = None) -> None:
         """Read through `connection`; `unlocked` is the file when it is read without locks."""
         self.connection = connection

@@ -76,6 +76,7 @@ def test_the_cron_line_prunes_nothing_when_the_archive_cannot_be_written(record,
     assert rows(record) == [("NEW", 10), ("OLD", 20)]
 
 
+@pytest.mark.long
 def test_the_service_archives_and_then_prunes(record, tmp_path):
     service = unit("retrospan-archive.service")
     # Of a oneshot unit each line runs when the one before has succeeded.
@@ -116,6 +117,7 @@ def test_the_image_copies_what_is_there_and_installs_extras_that_exist():
     assert "retrospan" in project["scripts"]
 
 
+@pytest.mark.long
 def test_what_the_image_copies_builds_a_wheel_with_everything_in_it(tmp_path):
     """What stands in the Containerfile, without a container: pip finds all that the build needs."""
     text = (DEPLOY / "Containerfile").read_text()

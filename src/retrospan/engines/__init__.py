@@ -25,10 +25,12 @@ CLICKHOUSE: Final = ("clickhouse://", "clickhouses://")
 class Engine(Protocol):
     """An open record, archive or server, in one state. Methods raise RecordError when it cannot answer.
 
-    `name` is what messages call it, `tables` maps the name of each table that is there to its columns.
+    `name` is what messages call it, `tables` maps the name of each table that is there to its columns. One that `sorts` is
+    asked for the value of a rank; of another all values are fetched, once for all ranks: faster where they are few.
     """
 
     name: str
+    sorts: bool
 
     @property
     def tables(self) -> dict[str, tuple[str, ...]]: ...

@@ -26,6 +26,8 @@ _WORD: Final = re.compile(r"\b[a-z_]+\b")
 class ClickHouse:
     """One connection to a server."""
 
+    sorts: bool = True
+
     def __init__(self, client: Any, name: str, database: str) -> None:
         self.name = name
         self._client = client

@@ -36,6 +36,8 @@ _OF_SEVERAL: Final = {
 class Archive:
     """One open archive: the files that it had when it was opened."""
 
+    sorts: bool = True
+
     def __init__(self, connection: Any, place: Place) -> None:
         self.name = place.name
         self.tables = {table.name: table.names() for table in TABLES}

@@ -110,7 +110,7 @@ def trend_of(record: Engine, choice: Choice, slo: SLO, by: str, windows: dict[st
     known = runs(record)
 
     def judged(first: float, last: float) -> Judged:
-        (result,) = evaluate(Measure(record, over(record, Span(first, last), known)), [slo])
+        (result,) = evaluate(Measure(record, over(record, Span(first, last), known)), [slo], explained=False)
         return Judged(first, last, result)
 
     first, last = _ends(record, choice, slo, by)

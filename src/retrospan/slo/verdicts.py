@@ -78,25 +78,28 @@ class Result:
         return self.blame.offenders
 
 
-def evaluate(measure: Measure, slos: Iterable[SLO]) -> list[Result]:
-    """The verdict on each objective; one whose numbers cannot be had is in error and keeps none of the others back."""
+def evaluate(measure: Measure, slos: Iterable[SLO], *, explained: bool = True) -> list[Result]:
+    """The verdict on each objective; one whose numbers cannot be had is in error and keeps none of the others back.
+
+    Unless `explained`, nobody looks for who is to blame.
+    """
     results = []
     for slo in slos:
         try:
-            results.append(_evaluate(measure, slo))
+            results.append(_evaluate(measure, slo, explained))
         except RecordError as error:
             results.append(Result(slo, "error", str(error)))
     return results
 
 
-def _evaluate(measure: Measure, slo: SLO) -> Result:
+def _evaluate(measure: Measure, slo: SLO, explained: bool) -> Result:
     if not measure.applies(slo):
         return Result(slo, "not_applicable", f"no {slo.sli.layer} was used in this run")
     sample = measure.sample(slo)
     if slo.sli.blind is not None and measure.blind(slo.sli):
         return Result(slo, "no_data", slo.sli.blind[1], sample=sample)
     result = judge(slo, sample)
-    return replace(result, blame=blame(measure, slo)) if result.verdict in _EXPLAINED else result
+    return replace(result, blame=blame(measure, slo)) if explained and result.verdict in _EXPLAINED else result
 
 
 def judge(slo: SLO, sample: Sample) -> Result:
