@@ -13,6 +13,7 @@ import click
 
 USAGE: Final = 2
 INTERRUPTED: Final = 130
+BROKEN_PIPE: Final = 141
 
 
 class Entry(NamedTuple):
@@ -118,7 +119,8 @@ def _unwritten(error: OSError) -> int:
 
 
 def main() -> None:
-    """Run the command line and exit: with the command's code, 2 for wrong usage or a fault, 130 when interrupted."""
+    """Run the command line and exit: with the command's code, 2 for wrong usage or a fault, 130 when interrupted, and 141,
+    as of SIGPIPE, when whoever reads the output has gone."""
     try:
         code = cli.main(prog_name="retrospan", standalone_mode=False)
     except click.ClickException as error:
@@ -126,6 +128,8 @@ def main() -> None:
         code = error.exit_code
     except click.Abort:
         code = INTERRUPTED
+    except SystemExit:  # click's own, of a broken pipe; with 1, which would say that an SLO failed
+        code = BROKEN_PIPE
     except OSError as error:
         # Whoever opens a file says its name; without one it is the output that could not be written.
         code = _fault(error) if error.filename is not None else _unwritten(error)

@@ -379,3 +379,15 @@ def test_a_full_disk_under_stdout_is_no_fault_of_ours():
         )
     assert finished.returncode == 2
     assert finished.stderr == "retrospan: the output cannot be written: No space left on device\n"
+
+
+def test_a_reader_that_has_gone_is_never_exit_code_1():
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        finished = subprocess.run(
+            [sys.executable, "-m", "retrospan", "ddl", "sqlite"], stdout=writing, stderr=subprocess.PIPE, timeout=30
+        )
+    finally:
+        os.close(writing)
+    assert (finished.returncode, finished.stderr) == (141, b"")
