@@ -262,7 +262,14 @@ def read(path: str | os.PathLike[str], work: Callable[[Record], Result]) -> Resu
     `work` is done again. Raises RecordError as `Record.open` and `work` do.
     """
     for _ in range(_TRIES):
-        with Record.open(path) as record:
+        before = stamp_of(Path(path))
+        try:
+            opened = Record.open(path)
+        except RecordError:
+            if stamp_of(Path(path)) == before:
+                raise
+            continue  # its writers came while it was opened
+        with opened as record:
             try:
                 result = work(record)
             except RecordError:

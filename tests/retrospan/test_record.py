@@ -182,6 +182,20 @@ def test_a_writer_that_comes_while_a_closed_record_is_read_makes_it_read_again(r
     assert seen == [3, 4]
 
 
+def test_a_writer_that_comes_while_a_closed_record_is_opened_makes_it_opened_again(record, monkeypatch):
+    whole, connect = record.read_bytes(), sqlite3.connect
+
+    def amid_a_write(*arguments, **options):
+        if record.read_bytes() == whole:
+            record.write_bytes(whole[:100] + bytes(len(whole) - 100))
+            return connect(*arguments, **options)
+        record.write_bytes(whole)
+        return connect(*arguments, **options)
+
+    monkeypatch.setattr("retrospan.record.sqlite3.connect", amid_a_write)
+    assert read(record, lambda reading: reading.rows(COUNT)) == [(3,)]
+
+
 def test_a_record_that_never_comes_to_rest_is_told(record):
     def work(_reading):
         os.utime(record)

@@ -175,7 +175,14 @@ def reading(db: Path, work: Callable[[Source], Result]) -> Result:
 
     Raises RecordError as the opening and `work` do.
     """
-    with Source(db, locked=False) as source:
+    before = stamp_of(db)
+    try:
+        opened = Source(db, locked=False)
+    except RecordError:
+        if stamp_of(db) == before:
+            raise
+        opened = Source(db)  # its writers came while it was opened
+    with opened as source:
         try:
             result = work(source)
         except Exception as error:
