@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from retrospan.prometheus import names
-from retrospan_exporters.tables import RECORD_IDENTITY, TABLES
+from retrospan_exporters.tables import PRUNED_ROWS, RECORD_IDENTITY, TABLES
 from retrospan_instrumentation import semconv
 
 HERE = Path(__file__).parent
@@ -13,7 +13,7 @@ NOTE = "<!-- Written by docs/generate.py; change the declaration, not this page.
 def tables() -> str:
     """docs/tables.md, from `tables.TABLES`."""
     lines = [NOTE, "# The tables of a record\n", "SQLite, one file; `retrospan ddl sqlite` prints the schema.\n"]
-    for table in (*TABLES, RECORD_IDENTITY):
+    for table in (*TABLES, RECORD_IDENTITY, PRUNED_ROWS):
         lines += [f"## {table.name}\n", f"{table.meaning}\n", "| column | type | meaning | from |", "|---|---|---|---|"]
         for column in table.columns:
             sources = ", ".join(f"`{name}`" for name in column.source if not name.startswith("@"))

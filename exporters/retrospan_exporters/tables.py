@@ -330,11 +330,19 @@ RUN_RANGES: Final = Table(
     ),
 )
 
-# Made when it is first asked for, so not among TABLES.
+# Made when they are first asked for, so not among TABLES.
 RECORD_IDENTITY: Final = Table(
     "record_identity",
     "One row: which record this is, wherever it is moved. `retrospan parquet` writes it once, to know what it has of it.",
     (Column("record_id", "text", "16 random hex digits", required=True),),
+)
+PRUNED_ROWS: Final = Table(
+    "pruned_rows",
+    "How many rows of a run that still has some `retrospan prune` has taken: its numbers are those of what is left.",
+    (
+        Column("run_id", "text", "Run", required=True, key=True),
+        Column("row_count", "integer", "Rows that are gone", required=True),
+    ),
 )
 
 EVENT_TABLES: Final = (HTTP_EVENTS, RATE_EVENTS, BREAKER_TRANSITIONS, FALLBACK_ATTEMPTS, DOWNLOADS, BREAKER_REJECTIONS)

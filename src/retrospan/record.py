@@ -18,7 +18,16 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from retrospan_exporters import held
-from retrospan_exporters.tables import APPLICATION_ID, EVENT_TABLES, RUN_INFO, RUN_RANGES, SCHEMA_VERSION, TABLES, Table
+from retrospan_exporters.tables import (
+    APPLICATION_ID,
+    EVENT_TABLES,
+    PRUNED_ROWS,
+    RUN_INFO,
+    RUN_RANGES,
+    SCHEMA_VERSION,
+    TABLES,
+    Table,
+)
 
 Result = TypeVar("Result")
 Row = tuple[Any, ...]
@@ -29,6 +38,7 @@ _READ_VERSION: Final = 19
 _WAL: Final = 2
 _BUSY_SECONDS: Final = 4.0
 _TRIES: Final = 3
+_KNOWN: Final = (*TABLES, PRUNED_ROWS)
 
 
 class RecordError(Exception):
@@ -219,9 +229,9 @@ class Record:
             table.name: tuple(
                 name for (name,) in self.rows(f"SELECT name FROM pragma_table_info('{table.name}', 'main')")
             )
-            for table in TABLES
+            for table in _KNOWN
         }
-        keys = {table.name: {"run_id", "ts", "id"} if table in EVENT_TABLES else {"run_id"} for table in TABLES}
+        keys = {table.name: {"run_id", "ts", "id"} if table in EVENT_TABLES else {"run_id"} for table in _KNOWN}
         return {name: names for name, names in columns.items() if keys[name] <= set(names)}
 
     def _check(self) -> None:

@@ -17,12 +17,13 @@ from typing import Any, Final, Literal
 from retrospan.engines import Engine
 from retrospan.record import RecordError
 from retrospan.text import printable
-from retrospan_exporters.tables import EVENT_TABLES, RUN_INFO, RUN_RANGES, RUN_SUMMARY, Table
+from retrospan_exporters.tables import EVENT_TABLES, PRUNED_ROWS, RUN_INFO, RUN_RANGES, RUN_SUMMARY, Table
 
 State = Literal["finished", "live", "killed", "unknown"]
 
 LATEST: Final = "latest"
 _NAMED: Final = 3
+_OF_RUNS: Final = (RUN_INFO, RUN_SUMMARY, PRUNED_ROWS)
 # A process younger than its run by more than clocks err has only taken over the number.
 _CLOCK_SECONDS: Final = 60.0
 
@@ -46,6 +47,7 @@ class Run:
     layers: frozenset[str] | None = None
     dropped_rows: int | None = None
     sampler: str | None = None
+    pruned_rows: int | None = None
 
     @property
     def caveat(self) -> str | None:
@@ -60,6 +62,10 @@ class Run:
             reasons.append(
                 f"had {self.dropped_rows:,} rows dropped for want of room: its numbers may be those of what was left"
             )
+        if self.pruned_rows:
+            reasons.append(
+                f"had {self.pruned_rows:,} rows pruned: its numbers are those of what is left, and its archive has all"
+            )
         return f"run {printable(self.run_id)} {'; it '.join(reasons)}" if reasons else None
 
     @property
@@ -70,9 +76,9 @@ class Run:
 
 def runs(record: Engine) -> list[Run]:
     """All runs of a record, the latest first."""
-    info, summary = _side_rows(record, RUN_INFO), _side_rows(record, RUN_SUMMARY)
+    info, summary, pruned = (_side_rows(record, table) for table in _OF_RUNS)
     found = [
-        _run(record, run_id, info.get(run_id), summary.get(run_id))
+        _run(record, run_id, info.get(run_id), summary.get(run_id), pruned.get(run_id))
         for run_id in {*info, *summary, *_side_rows(record, RUN_RANGES), *record.unlisted_runs()}
     ]
     return sorted(found, key=lambda run: (run.started_at or 0.0, run.run_id), reverse=True)
@@ -86,13 +92,13 @@ def find(record: Engine, wanted: str) -> Run | None:
     if wanted == LATEST:
         return next(iter(runs(record)), None)
     of_wanted = f"WHERE run_id = {record.literal(wanted)}"
-    info, summary = (_side_rows(record, table, of_wanted).get(wanted) for table in (RUN_INFO, RUN_SUMMARY))
+    info, summary, pruned = (_side_rows(record, table, of_wanted).get(wanted) for table in _OF_RUNS)
     if info or summary:
-        return _run(record, wanted, info, summary)
+        return _run(record, wanted, info, summary, pruned)
     # A foreign writer's rows may lie inside the ranges of our own runs, where `runs` does not look.
     for table in _event_tables(record):
         if record.exists(f"SELECT 1 FROM {record.base(table)} WHERE run_id = {record.literal(wanted)}"):
-            return _run(record, wanted, None, None)
+            return _run(record, wanted, None, None, pruned)
     raise RecordError(f"{record.name}: no run {printable(wanted)!r}: {_near(wanted, runs(record))}")
 
 
@@ -124,7 +130,13 @@ def _side_rows(record: Engine, table: Table, condition: str = "") -> dict[str, d
     return {row["run_id"]: row for row in rows if isinstance(row["run_id"], str)}
 
 
-def _run(record: Engine, run_id: str, info: dict[str, Any] | None, summary: dict[str, Any] | None) -> Run:
+def _run(
+    record: Engine,
+    run_id: str,
+    info: dict[str, Any] | None,
+    summary: dict[str, Any] | None,
+    pruned: dict[str, Any] | None,
+) -> Run:
     known = {**(summary or {}), **(info or {})}
     started_at = known.get("started_at")
     return Run(
@@ -138,6 +150,7 @@ def _run(record: Engine, run_id: str, info: dict[str, Any] | None, summary: dict
         None if info is None else frozenset(filter(None, map(str.strip, (info.get("layers") or "").split(",")))),
         _greater((info or {}).get("dropped_rows"), (summary or {}).get("dropped_rows")),
         known.get("sampler"),
+        (pruned or {}).get("row_count"),
     )
 
 

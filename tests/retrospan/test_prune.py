@@ -67,7 +67,36 @@ def test_old_archived_rows_go_and_everything_else_stays(path, archive):
     assert set(query(path, "SELECT run_id, first_id, last_id FROM run_ranges")) == {("NEW", 51, 100)}
     assert {table: archived(archive, table) for table in tables.EVENT_TABLES} == before
     assert {row[0] for row in archived(archive, tables.RUN_SUMMARY)} == {"OLD"}
-    assert "nothing new" in command("parquet", "--db", path, "--out", archive).stdout
+    assert "no new rows" in command("parquet", "--db", path, "--out", archive).stdout
+
+
+def test_a_complete_run_goes_whole_or_not_at_all(path, archive):
+    with making_on(path) as record:
+        record.run("LONG", started_at=now() - OLD)
+        record.add("http_events", *[{"ts": now() - OLD}, {"ts": now() - NEW}] * 5, run_id="LONG")
+        record.ended("LONG", finished_at=now() - NEW)
+        record.run("NEXT", started_at=now())
+        record.add("http_events", run_id="NEXT", ts=now())
+    command("parquet", "--db", path, "--out", archive)
+    assert "nothing gone" in command("prune", "--db", path, "--older-than", "30d", "--archive", archive).stdout
+    assert (
+        "10 http_events gone, 1 runs"
+        in command("prune", "--db", path, "--older-than", "1h", "--archive", archive).stdout
+    )
+    assert query(path, "SELECT COUNT(*) FROM pruned_rows") == [(0,)]
+
+
+def test_of_a_run_that_goes_on_the_gate_says_how_many_rows_are_gone(path, archive):
+    with making_on(path) as record:
+        record.run("DAEMON", started_at=now() - OLD)
+        record.add("http_events", *[{"ts": now() - OLD}] * 7, *[{"ts": now() - NEW}] * 2, run_id="DAEMON")
+    command("parquet", "--db", path, "--out", archive)
+    for age in ("35d", "30d"):
+        command("prune", "--db", path, "--older-than", age, "--archive", archive)
+    assert query(path, "SELECT run_id, row_count FROM pruned_rows") == [("DAEMON", 7)]
+    told = command("slo", "--db", path).stderr
+    assert "run DAEMON had 7 rows pruned: its numbers are those of what is left, and its archive has all" in told
+    assert "pruned" not in command("slo", "--from", archive, "--run", "DAEMON").stderr
 
 
 def test_what_came_since_the_last_export_stays_however_old(path, archive):

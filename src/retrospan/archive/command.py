@@ -42,7 +42,9 @@ def parquet(db: Path, out: str, dry_run: bool) -> None:
 
         place = place_of(out)
         done = export(db, place, dry_run=dry_run, begin=begin)
-    told = ", ".join(f"{rows:,} {table}" for table, rows in done.rows.items() if rows) or "nothing new"
+    told = ", ".join(f"{rows:,} {table}" for table, rows in done.rows.items() if rows) or (
+        "no new rows" if done.files else "nothing new"
+    )
     if dry_run:
         click.echo(f"{place.name}: would get {told}")
     else:

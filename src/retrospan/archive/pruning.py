@@ -3,9 +3,11 @@
     pruned = prune(Path("telemetry.sqlite"), place_of("archive"), before=time.time() - 30 * 86400)
     pruned.rows["http_events"]
 
-A row goes when it is older than that and a file of the archive has it: of this very record, by its number, run and time. They
-go in short transactions, between which all writers have their turns. The newest row of each table stays, so that no number is
-ever used twice. A run that has no row left goes from the side tables, too, when it is complete and archived as it stands.
+A row goes when it is older than that and a file of the archive has it: of this very record, by its number, run and time. Of a
+run that is complete none goes before its end is as old, so that it is judged whole or not at all; of one that goes on, or was
+killed, it is noted how many are gone. They go in short transactions, between which all writers have their turns. The newest row
+of each table stays, so that no number is ever used twice. A run that has no row left goes from the side tables, too, when it is
+complete and archived as it stands.
 """
 
 import sqlite3
@@ -25,11 +27,16 @@ from retrospan.archive.source import identity_of, state_of
 from retrospan.record import RecordError, Row
 from retrospan_exporters.database import Database, Refused, advice
 from retrospan_exporters.retention import give_back
-from retrospan_exporters.tables import RUN_INFO, RUN_RANGES, RUN_SUMMARY, Table
+from retrospan_exporters.tables import PRUNED_ROWS, RUN_INFO, RUN_RANGES, RUN_SUMMARY, Table
 
 # Ids that one transaction looks at, and the pause after it: writers wait for some tens of milliseconds at most.
 _STEP: Final = 10_000
 _PAUSE_SECONDS: Final = 0.002
+_OLD: Final = f"""
+SELECT id, run_id, ts FROM {{table}} WHERE id BETWEEN ? AND ? AND id <> ? AND ts < ?
+AND run_id NOT IN (SELECT run_id FROM {RUN_SUMMARY.name} WHERE finished_at >= ?)
+"""
+_NOTE: Final = f"INSERT INTO {PRUNED_ROWS.name} VALUES (?, ?) ON CONFLICT (run_id) DO UPDATE SET row_count = row_count + excluded.row_count"
 
 
 @dataclass(slots=True)
@@ -113,18 +120,17 @@ def _step(
     held = None if proof is None else proof.rows(table, first, last)
     with database.transaction() as connection:
         (newest,) = connection.execute(f"SELECT MAX(id) FROM {table}").fetchone()
-        old = connection.execute(
-            f"SELECT id, run_id, ts FROM {table} WHERE id BETWEEN ? AND ? AND ts < ? AND id <> ?",
-            (first, last, before, newest),
-        ).fetchall()
+        old = connection.execute(_OLD.format(table=table), (first, last, newest, before, before)).fetchall()
         going = [row for row in old if held is None or _is_held(held, row)]
         pruned.rows[table] += len(going)
         pruned.kept[table] += len(old) - len(going)
         if dry_run or not going:
             return
         connection.executemany(f"DELETE FROM {table} WHERE id = ?", [(row[0],) for row in going])
-        for run_id in {row[1] for row in going}:
+        connection.execute(PRUNED_ROWS.ddl())
+        for run_id, count in Counter(row[1] for row in going).items():
             _shorten(connection, table, run_id)
+            connection.execute(_NOTE, (run_id, count))
     time.sleep(_PAUSE_SECONDS)
 
 
@@ -167,7 +173,8 @@ def _forget_runs(database: Database, proof: Holdings | None, pruned: Pruned) -> 
             of_run = {table: _side_rows(connection, table.name, table.names(), run_id) for table in sides}
             if (latest is not None and run_id == latest[0]) or not _all_held(held, of_run):
                 continue
-            for table in sides:
+            connection.execute(PRUNED_ROWS.ddl())
+            for table in (*sides, PRUNED_ROWS):
                 connection.execute(f"DELETE FROM {table.name} WHERE run_id = ?", (run_id,))
             pruned.runs += 1
 
