@@ -36,7 +36,10 @@ _OLD: Final = f"""
 SELECT id, run_id, ts FROM {{table}} WHERE id BETWEEN ? AND ? AND id <> ? AND ts < ?
 AND run_id NOT IN (SELECT run_id FROM {RUN_SUMMARY.name} WHERE finished_at >= ?)
 """
-_NOTE: Final = f"INSERT INTO {PRUNED_ROWS.name} VALUES (?, ?) ON CONFLICT (run_id) DO UPDATE SET row_count = row_count + excluded.row_count"
+_NOTE: Final = (
+    f"INSERT INTO {PRUNED_ROWS.name} VALUES (?, ?)"
+    " ON CONFLICT (run_id) DO UPDATE SET row_count = row_count + excluded.row_count"
+)
 
 
 @dataclass(slots=True)
