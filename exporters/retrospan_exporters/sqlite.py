@@ -92,6 +92,11 @@ class SQLiteSpanExporter(SpanExporter):
         """Rows that found no room, or that could not be made or written at all."""
         return self._dropped + self._projection.unreadable
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the run is in the record."""
+        return self._begun > 0
+
     def start(self) -> bool:
         """Open the record and enter the run, so that it shows while it lives; whether that went well, within a second."""
         with self._lock:

@@ -69,8 +69,11 @@ class Recorder:
         return self._exporter.run.id
 
     def flush(self, timeout: float = 1.0) -> bool:
-        """Write every span that has ended, within `timeout` seconds; whether all are written."""
-        return self.processor is None or self.processor.force_flush(int(timeout * 1000))
+        """Write every span that has ended, within `timeout` seconds, and the run itself; whether all are written."""
+        if self.processor is None:
+            return True
+        is_written = self.processor.force_flush(int(timeout * 1000))
+        return (self._exporter.has_begun or self._exporter.start()) and is_written
 
     def stats(self) -> Stats:
         """What has been recorded so far."""

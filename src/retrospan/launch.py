@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -61,6 +62,8 @@ def run(context: click.Context, db: Path, run_id: str | None, slo: tuple[str, ..
     if is_disabled():
         context.exit(_run(command, os.environ))
     slos = _objectives(files) if slo else ()
+    if which(command[0]) is None:
+        context.exit(_run(command, os.environ))  # it says why it cannot be started, and no run begins
     ending = _Ending(db, run_id, command)
     code = _run(command, ending.environment())
     try:

@@ -44,6 +44,17 @@ def test_it_records_without_a_provider_and_sums_the_run_up_at_the_end(record: Pa
     assert read(record, "SELECT run_id, dropped_rows FROM run_summary") == [("R", 0)]
 
 
+def test_a_flush_has_the_run_in_the_record_before_anything_happened_in_it(record: Path) -> None:
+    look = (
+        "import sqlite3; print(sqlite3.connect('telemetry.sqlite').execute('SELECT run_id FROM run_info').fetchall())"
+    )
+    status, out, err = run(
+        record, f"recorder = retrospan.configure(); print(recorder.flush()); {look}; print(recorder.run_id)"
+    )
+    flushed, runs, run_id = out.splitlines()
+    assert (status, err, flushed, runs) == (0, "", "True", f"[('{run_id}',)]")
+
+
 def test_it_records_beside_a_provider_and_an_exporter_that_are_there(record: Path) -> None:
     ended = "spans(0); print(len(mine.get_finished_spans()))"
     program = f"{OWN}\ntrace.set_tracer_provider(provider); retrospan.configure()\n{ended}"

@@ -141,6 +141,7 @@ def test_a_program_that_cannot_be_started_is_told_as_a_shell_does(record: Path, 
     assert ran.returncode == status
     assert ran.stderr.startswith(f"retrospan: {command}: ")
     assert ran.stderr.count("\n") == 1
+    assert not record.exists(), "a run began that no program took part in"
 
 
 def test_the_code_of_a_program_whose_record_is_gone_is_passed_on_all_the_same(record: Path) -> None:
