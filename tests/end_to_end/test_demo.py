@@ -110,12 +110,13 @@ def test_a_demo_that_is_ended_half_way_keeps_every_span_that_ended_and_has_its_s
         process.kill()
         process.wait()
     demo = Demo(tmp_path)
-    # What the servers were still answering when the downloader gave up has no status here, and is there all the same.
+    # What the servers were still answering when the downloader gave up has no status here, and is there all the same; what
+    # had just been sent they may never have read.
     unanswered = {span for span, _, status in demo.sends() if status is None}
     assert {send for send in demo.sends() if send[0] not in unanswered} == {
         logged for logged in demo.logged() if logged[0] not in unanswered
     }
-    assert {span for span, _, _ in demo.sends()} == {span for span, _, _ in demo.logged()}
+    assert {span for span, _, _ in demo.logged()} <= {span for span, _, _ in demo.sends()}
     assert len(unanswered) <= 8  # one a worker
     stored = {line["sha256"] for line in demo.manifest if line["status"] == "stored"}
     assert stored <= {row["sha256"] for row in demo.rows("SELECT sha256 FROM downloads")}
