@@ -15,8 +15,8 @@ demo: $(READY)
 
 # The default provider of spans, then the SDK's own, on which the hooks and the exporter promise the same.
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not debian"
-	RETROSPAN_FAST_SPANS=0 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not long and not debian" $(BOTH)
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not long and not debian"
+	RETROSPAN_FAST_SPANS=0 $(BIN)/python -m pytest -n 3 --dist loadfile -m "not long and not debian" $(BOTH)
 
 test-debian: $(READY)
 	$(BIN)/python -m pytest -m debian

@@ -271,6 +271,7 @@ def test_runs_lists_live_killed_and_finished_runs_latest_first(path):
         "owner_process_id": gone.pid,
         "layers": ["cache", "http"],
         "dropped_rows": None,
+        "pruned_rows": None,
         "sampler": None,
     }
 
