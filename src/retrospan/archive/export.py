@@ -4,14 +4,14 @@
     exported.rows["http_events"]
 
 Rows go in ranges of ids, one after the other: a range is read from SQLite as Arrow batches into a table of DuckDB's, which
-writes a file a day, run and process; the files take their places, and the mark moves on. So memory is bounded whatever there
-is to do; and an export that is killed leaves whole files at most, which the next one completes.
+writes a file a day, run and process; the files take their places, and the mark moves on. While one is written the next is read,
+so memory is bounded whatever there is to do. An export that is killed leaves whole files at most, which the next one completes.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -69,12 +69,13 @@ def export(
         refuse_another(db, place, mark, state)
         advance = begin(sum(last - mark.reached(name).last_id for name, last in state.last_ids.items()))
         work = _Work(db, place, folder, connection, state)
-        # One at a time: what a killed export was at is done before anything else is begun.
-        for table, first, last in chain(_left(mark), _ranges(mark, state)):
-            mark.pending = table.name, first, last
-            watermark.save(place, mark)
-            _write(work, table, first, last, mark, exported)
-            advance(last - first + 1)
+        # One at a time is written: what a killed export was at is done before anything else is begun.
+        with closing(ahead(_chunks(work, _ranges(mark, state)), 1)) as chunks:
+            for chunk in chunks:
+                mark.pending = chunk.table.name, chunk.first, chunk.last
+                watermark.save(place, mark)
+                _write(work, chunk, mark, exported)
+                advance(chunk.last - chunk.first + 1)
         for table, day, rows in sides.by_day(state.sides):
             exported.files += sides.keep(place, folder, connection, table, record_id, day, rows)
     return exported
@@ -87,6 +88,18 @@ class _Work:
     folder: Path
     connection: Any
     state: State
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """The rows of a range of ids, read into the table `name`; how many were none of ours, and the stamp of the last one."""
+
+    table: Table
+    first: int
+    last: int
+    name: str
+    left_out: int
+    stamp: str
 
 
 @contextmanager
@@ -131,39 +144,42 @@ def _stamp(table: str, condition: str) -> str:
     )
 
 
-def _left(mark: Mark) -> Iterator[tuple[Table, int, int]]:
-    """The range that was being written when an export was killed."""
-    for table in EVENT_TABLES:
-        if mark.pending is not None and mark.pending[0] == table.name:
-            yield table, *mark.pending[1:]
-            return
-
-
-def _ranges(mark: Mark, state: State) -> Iterator[tuple[Table, int, int]]:
-    """The ranges of ids that the archive has not."""
+def _ranges(mark: Mark, state: State) -> list[tuple[Table, int, int]]:
+    """The ranges of ids that the archive has not; first the one that was being written when an export was killed."""
+    ranges = [(table, *mark.pending[1:]) for table in EVENT_TABLES if mark.pending and mark.pending[0] == table.name]
     for table in EVENT_TABLES:
         last_id = state.last_ids.get(table.name, 0)
-        while (first := mark.reached(table.name).last_id + 1) <= last_id:
-            yield table, first, min(first + _RANGE - 1, last_id)
+        reached = max((last for of, _, last in ranges if of is table), default=mark.reached(table.name).last_id)
+        ranges += [
+            (table, first, min(first + _RANGE - 1, last_id)) for first in range(reached + 1, last_id + 1, _RANGE)
+        ]
+    return ranges
 
 
-def _write(work: _Work, table: Table, first: int, last: int, mark: Mark, exported: Exported) -> None:
+def _chunks(work: _Work, ranges: Iterable[tuple[Table, int, int]]) -> Iterator[_Chunk]:
+    """The rows of each range, in a table of DuckDB's that whoever writes them drops."""
+    connection = work.connection.cursor()
+    for number, (table, first, last) in enumerate(ranges):
+        name = f"chunk_{number}"
+        yield _Chunk(table, first, last, name, *_load(work, connection, name, table, f"id BETWEEN {first} AND {last}"))
+
+
+def _write(work: _Work, chunk: _Chunk, mark: Mark, exported: Exported) -> None:
     """Write one range, and move the mark."""
-    condition = f"id BETWEEN {first} AND {last}"
-    left_out, stamp = _load(work, table, condition)
-    connection = work.connection
+    connection, table = work.connection, chunk.table
     groups = connection.execute(
-        "SELECT day, run_id, process_id, COUNT(*), MIN(id), MAX(id) FROM chunk GROUP BY ALL ORDER BY ALL"
+        f"SELECT day, run_id, process_id, COUNT(*), MIN(id), MAX(id) FROM {chunk.name} GROUP BY ALL ORDER BY ALL"
     ).fetchall()
     rows = sum(group[3] for group in groups)
     for day, run_id, process_id, _, least, greatest in groups:
-        name = f"table={table.name}/date={day}/{_named(run_id, process_id)}.{mark.record_id}.{first}-{last}.parquet"
+        file = f"{_named(run_id, process_id)}.{mark.record_id}.{chunk.first}-{chunk.last}.parquet"
+        name = f"table={table.name}/date={day}/{file}"
         if work.place.has(name):
             continue
         unfinished = work.folder / "rows.part"
         connection.execute(
             # They lie in the order of their ids, so that the bounds spare looking at all of them for each small run.
-            f"COPY (SELECT * EXCLUDE (day) FROM chunk WHERE id BETWEEN {least} AND {greatest} AND day = ? AND run_id = ?"
+            f"COPY (SELECT * EXCLUDE (day) FROM {chunk.name} WHERE id BETWEEN {least} AND {greatest} AND day = ? AND run_id = ?"
             f" AND process_id IS NOT DISTINCT FROM ?) TO {schema.quoted(str(unfinished))}"
             " (FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2)",
             [day, run_id, process_id],
@@ -171,30 +187,30 @@ def _write(work: _Work, table: Table, first: int, last: int, mark: Mark, exporte
         exported.files += 1
         exported.bytes += unfinished.stat().st_size
         work.place.put(unfinished, name)
-    connection.execute("DROP TABLE chunk")
+    connection.execute(f"DROP TABLE {chunk.name}")
     reached = mark.reached(table.name)
-    reached.last_id, reached.rows, reached.stamp = last, reached.rows + rows, stamp
+    reached.last_id, reached.rows, reached.stamp = chunk.last, reached.rows + rows, chunk.stamp
     mark.pending = None
     watermark.save(work.place, mark)
     exported.rows[table.name] += rows
-    exported.left_out += left_out
+    exported.left_out += chunk.left_out
 
 
-def _load(work: _Work, table: Table, condition: str) -> tuple[int, str]:
-    """Have DuckDB's table `chunk` hold the rows of a range; how many were none of ours, and the stamp of the last one."""
+def _load(work: _Work, connection: Any, name: str, table: Table, condition: str) -> tuple[int, str]:
+    """Have a table of DuckDB's hold the rows of a range; how many were none of ours, and the stamp of the last one."""
     import pyarrow as pa
 
     def load(source: Source) -> tuple[int, str]:
         batches = ahead(source.batches(table, work.state.columns.get(table.name, ()), condition), _BATCHES_AHEAD)
         first = next(batches)
         rows = pa.RecordBatchReader.from_batches(first.schema, chain((first,), batches))
-        work.connection.register("rows", rows)
+        connection.register("rows", rows)
         try:
-            work.connection.execute(
-                f"CREATE OR REPLACE TEMP TABLE chunk AS SELECT {schema.stored(table)}, {_DAY} AS day FROM rows"
+            connection.execute(
+                f"CREATE OR REPLACE TABLE {name} AS SELECT {schema.stored(table)}, {_DAY} AS day FROM rows"
             )
         finally:
-            work.connection.unregister("rows")
+            connection.unregister("rows")
             batches.close()
         left_out = source.one(schema.unsound(table, condition))
         stamp = source.one(_stamp(table.name, condition))
