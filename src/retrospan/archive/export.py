@@ -27,7 +27,7 @@ from retrospan.record import RecordError
 from retrospan_exporters.tables import EVENT_TABLES, Table
 
 # Ids in a range.
-_RANGE: Final = 250_000
+_RANGE: Final = 125_000
 _MEMORY: Final = "200MB"
 _BATCHES_AHEAD: Final = 3
 _LONGEST_NAME: Final = 100
