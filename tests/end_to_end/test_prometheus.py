@@ -5,7 +5,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ GAUGES = {
 @contextmanager
 def demo(out: Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """The demo, while it runs."""
-    command = [sys.executable, ROOT / "examples" / "downloader" / "demo.py", "--artifacts", "90", "--out", out]
+    command = [sys.executable, ROOT / "examples" / "downloader" / "demo.py", "--artifacts", "150", "--out", out]
     kept = environment(out / "telemetry.sqlite", **variables)
     process = subprocess.Popen(
         command, env=kept, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=out.parent
@@ -75,11 +75,12 @@ def test_promql_says_what_the_gate_says_of_a_demo_that_was_scraped_while_it_ran(
     out.mkdir()
     record = out / "telemetry.sqlite"
     asked = {"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_PROMETHEUS_PORT": str(live_port)}
-    with (
-        sidecar(record, port, "--keep", "6"),
-        Prometheus(tmp_path / "prometheus", [live_port, port], "1s") as prometheus,
-        demo(out, **asked) as downloader,
-    ):
+    with ExitStack() as running:
+        running.enter_context(sidecar(record, port, "--keep", "6"))
+        prometheus = running.enter_context(Prometheus(tmp_path / "prometheus", [live_port, port], "1s"))
+        # It begins to scrape some seconds after it is ready.
+        wait_until(lambda: prometheus.query("up"), "Prometheus scrapes")
+        downloader = running.enter_context(demo(out, **asked))
         live = "sum(http_client_request_duration_seconds_count)"
         wait_until(lambda: prometheus.query(live), "the program is scraped")
         wait_until(lambda: prometheus.query("retrospan_yield_ratio"), "its run is scraped")
