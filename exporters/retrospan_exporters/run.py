@@ -25,7 +25,7 @@ from .tables import RUN_INFO, RUN_SUMMARY, SCHEMA_VERSION
 RUN_ID: Final = "RETROSPAN_RUN_ID"
 # The run that this process was started in, which its parent had begun: not for users, who say RETROSPAN_RUN_ID.
 BEGUN_RUN: Final = "RETROSPAN_BEGUN_RUN"
-_parents: Final = os.environ.get(BEGUN_RUN)
+_OF_PARENT: Final = os.environ.get(BEGUN_RUN)
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _LONGEST: Final = 128
 # Interpreter options that take the next argument as their value.
@@ -85,7 +85,7 @@ class Run:
         self.command = _text(program_name(sys.orig_argv if command is None else command))
         self.sampler: str | None = None
         # A process that starts late takes part in its parent's run although that is complete by now.
-        self._begun = self.id == _parents
+        self._begun = self.id == _OF_PARENT
         self._owner: int | None = None
 
     @property

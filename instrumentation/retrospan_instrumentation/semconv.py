@@ -115,6 +115,8 @@ DOWNLOAD_DEDUPE_ACTION = _attribute("download.dedupe_action", str, "hardlink, co
 
 # -- on the resource
 RETROSPAN_RUN_ID = _attribute("retrospan.run_id", str, "Id of the run, shared by all its processes")
+
+# -- where spans go elsewhere, too
 RETROSPAN_LAYERS = _attribute("retrospan.layers", str, "Layers that this process has entered, comma-separated")
 
 # -- spans and events

@@ -64,7 +64,8 @@ class Run:
             )
         if self.pruned_rows:
             reasons.append(
-                f"had {self.pruned_rows:,} rows pruned: its numbers are those of what is left, and its archive has all"
+                f"had {self.pruned_rows:,} rows pruned: its numbers are those of what is left (its archive, if there is one,"
+                " has all)"
             )
         return f"run {printable(self.run_id)} {'; it '.join(reasons)}" if reasons else None
 

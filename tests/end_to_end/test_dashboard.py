@@ -137,6 +137,9 @@ def test_verdicts_and_budgets_are_the_gates(shown: Shown) -> None:
     near = {name for name in judged if 0.8 < shown.slos[name]["total"] / shown.slos[name]["min_events"] < 1.2}
     assert len(near) <= 2
     shown_as = {name: shown.values("Verdicts", name)[()] for name in judged}
+    for name in near:
+        met = shown.slos[name]["good"] / shown.slos[name]["total"] >= shown.slos[name]["target"]
+        assert shown_as[name] in (VERDICTS["insufficient"], VERDICTS["pass" if met else "fail"])
     assert {name: shown_as[name] for name in judged.keys() - near} == {
         name: judged[name] for name in judged.keys() - near
     }

@@ -425,3 +425,12 @@ def test_an_object_store_holds_the_same_archive(path, store, monkeypatch):
     missing = command("parquet", "--db", path, "--out", "s3://missing/archive")
     assert missing.exit_code == 2
     assert "planted-secret" not in missing.stderr
+
+
+def test_a_second_export_writes_nothing_however_fine_the_clock_is(path, archive):
+    with making(path) as record:
+        record.run("R", started_at=1_760_000_000.1234567)  # finer than the microseconds of an archive
+        record.add("http_events", run_id="R")
+        record.ended("R", started_at=1_760_000_000.1234567, finished_at=1_760_000_009.7654321)
+    assert "1 http_events" in command("parquet", "--db", path, "--out", archive).stdout
+    assert "nothing new; 0 files written" in command("parquet", "--db", path, "--out", archive).stdout

@@ -194,10 +194,7 @@ def _all_held(held: dict[Table, set[Row]] | None, of_run: dict[Table, list[Row]]
 
 def _as_archived(table: Table, row: Row) -> Row:
     """A row with its moments in whole microseconds."""
-    return tuple(
-        schema.microseconds(value) / 1e6 if column.moment and isinstance(value, (int, float)) else value
-        for column, value in zip(table.columns, row, strict=True)
-    )
+    return tuple(schema.settled(column, value) for column, value in zip(table.columns, row, strict=True))
 
 
 def _free(database: Database) -> None:

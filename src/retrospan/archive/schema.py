@@ -16,7 +16,7 @@
 
 import math
 from collections.abc import Collection
-from typing import Final
+from typing import Any, Final
 
 from retrospan_exporters.tables import Column, Table
 
@@ -30,8 +30,10 @@ SQLITE: Final = {
     "text": "TEXT",
     "blob": "BLOB",
 }
-# Up to the year 9999; what is no moment is no row of ours. To SQLite any text is greater than any number.
-_SOUND: Final = "run_id IS NOT NULL AND ts >= 0 AND ts < 253402300800"
+# The year 10000, which no moment of ours reaches.
+LAST_MOMENT: Final = 253_402_300_800
+# What is no moment is no row of ours. To SQLite any text is greater than any number.
+_SOUND: Final = f"run_id IS NOT NULL AND ts >= 0 AND ts < {LAST_MOMENT}"
 
 
 def kind(column: Column) -> str:
@@ -82,6 +84,12 @@ _SEEN: Final = {"moment": "epoch_us({}) / 1e6", "bool": "CAST({} AS INTEGER)"}
 def microseconds(moment: float) -> int:
     """A moment as the archive has it."""
     return math.floor(moment * 1e6 + 0.5)
+
+
+def settled(column: Column, value: Any) -> Any:
+    """A value of SQLite's as the archive gives it back: a moment in whole microseconds."""
+    is_moment = column.moment and isinstance(value, (int, float))
+    return microseconds(value) / 1e6 if is_moment else value
 
 
 def quoted(text: str) -> str:

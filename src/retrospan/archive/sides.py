@@ -29,7 +29,7 @@ def by_day(sides: dict[str, list[Fields]]) -> Iterator[tuple[Table, str, list[Fi
     for rows in sides.values():
         for row in rows:
             moment = row.get("started_at") or row.get("finished_at")
-            if moment is not None and row["run_id"] not in began and 0 <= moment < 253402300800:
+            if moment is not None and row["run_id"] not in began and 0 <= moment < schema.LAST_MOMENT:
                 began[row["run_id"]] = datetime.fromtimestamp(moment, UTC).date().isoformat()
     for table in SIDE_TABLES:
         grouped: dict[str, list[Fields]] = {}
@@ -48,7 +48,8 @@ def keep(
     keys = [column.name for column in table.columns if column.key]
     had = _held(connection, place, table, name) if place.has(name) else {}
     held = dict(had)
-    for row in rows:
+    for fields in rows:
+        row = {column.name: schema.settled(column, fields[column.name]) for column in table.columns}
         key = tuple(row[name] for name in keys)
         held[key] = _joined(held[key], row) if table is RUN_RANGES and key in held else row
     if held == had:
