@@ -37,7 +37,9 @@ SDKS = {
 }
 FAST_SDKS = {("oldest", "3.11"), ("newest", "3.13")}
 HOOKS = "tests/instrumentation/test_versions.py"
-PROVIDER = tuple(f"tests/exporters/test_{name}.py" for name in ("provider", "provider_calls", "sdk_privates"))
+PROVIDER = tuple(
+    f"tests/exporters/test_{name}.py" for name in ("provider", "provider_calls", "use_fast_spans", "sdk_privates")
+)
 NEEDED = (
     "opentelemetry-sdk>=1.44",
     "opentelemetry-instrumentation>=0.65b0",

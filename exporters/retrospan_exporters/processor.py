@@ -96,12 +96,14 @@ class RecorderSpanProcessor(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the span."""
-        if not span.context.trace_flags & _SAMPLED or self._is_over:
+        # _context: the properties that lead to the flags in it cost more than all of this.
+        if not span._context[3] & _SAMPLED or self._is_over:  # type: ignore[index]  # a span that ends has one
             return
-        if len(self._queue) >= _MOST_QUEUED:
+        queue = self._queue
+        if len(queue) >= _MOST_QUEUED:
             self.dropped += 1
             return
-        self._queue.append(span)
+        queue.append(span)
         if not self._is_armed:
             self._arm()
 

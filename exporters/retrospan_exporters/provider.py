@@ -6,235 +6,57 @@
         ...
 
 Most of what the SDK's own span costs is work done at once: each attribute looked at, a list for events and one for links,
-a copy for the processors. Here a span is the SDK's span, by class and by behaviour, whose fields are made when somebody
-first asks for them; every method that is called on it is the SDK's own. Attributes that come as a Mapping with a true
-`read_late` are kept unread until then, and so are its `late_events`; they shall not change once the span has ended. All others
-are as they were when they were given.
+a lock, a copy for the processors. Here a span is the SDK's span, by class and by behaviour, whose fields are made when
+somebody first asks for them (`fast_spans`).
 
 Where the result could differ, the SDK's own span is made: links, an unsampled parent, a sampler other than "always on",
-the SDK's internal metrics, a release of the SDK whose span has other fields than those known here. RETROSPAN_FAST_SPANS=0
-has `provider_class` name the stock provider.
+the SDK's internal metrics, a release of the SDK whose span has other fields than those known here. A provider of the SDK's
+can have one of its tracers make such spans, by `use_fast_spans`. RETROSPAN_FAST_SPANS=0 keeps that from it, and has
+`provider_class` name the stock provider.
 
-This is the only module that touches private parts of the SDK's tracing; each is named where it is used.
+This module and `fast_spans` are the only ones that touch private parts of the SDK's tracing, but for one field that `processor`
+reads; each is named where it is used.
 """
 
 import importlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from random import getrandbits
-from threading import Lock
 from time import time_ns
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
-from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import (
-    Event,
-    Span,
-    SpanLimits,
-    SpanProcessor,
-    SynchronousMultiSpanProcessor,
-    Tracer,
-    TracerProvider,
-    sampling,
-)
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
-from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
-from opentelemetry.sdk.util import BoundedList
-from opentelemetry.trace import (
-    INVALID_SPAN,
-    Link,
-    SpanContext,
-    SpanKind,
-    Status,
-    StatusCode,
-    TraceFlags,
-    set_span_in_context,
-)
+from opentelemetry.sdk.trace import Span, Tracer, TracerProvider, sampling
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.trace import INVALID_SPAN, Link, SpanContext, SpanKind, TraceFlags, set_span_in_context
 from opentelemetry.trace import Span as APISpan
 from opentelemetry.util.types import Attributes
+
+from retrospan_instrumentation.contexts import get_current
+
+from .fast_spans import Making, RecorderSpan, keep
 
 FAST_SPANS: Final = "RETROSPAN_FAST_SPANS"
 
 _logger = logging.getLogger("retrospan")
-# The SDK's own logger: what it says of a span that has ended is said by it here, too.
-_sdk_logger = logging.getLogger("opentelemetry.sdk.trace")
-
 # The key under which the API keeps the current span, taken from what it makes: there is no public name for it.
 _SPAN_KEY: Final = next(iter(set_span_in_context(INVALID_SPAN, Context())))
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _SAMPLED_RANDOM: Final = TraceFlags(TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID)
-_PLAIN: Final = frozenset((str, int, float, bool))
-_TEXT: Final = frozenset((str,))
 _NOBODY: Final = INVALID_SPAN.get_span_context()
 _NO_STATE: Final = _NOBODY.trace_state
-_new, _new_tuple = object.__new__, tuple.__new__
-
-
-def _is_plain(attributes: Mapping[str, object]) -> bool:
-    """Whether these are attributes that every release of the SDK keeps as they are, and that nobody can change."""
-    return (
-        _PLAIN.issuperset(map(type, attributes.values()))
-        and _TEXT.issuperset(map(type, attributes))
-        and "" not in attributes
-    )
-
-
-def _kept(given: Attributes, most: int | None, longest: int | None) -> Any:
-    """Given attributes as they may stay until they are read: late ones, or a copy of plain ones; all others cleaned now."""
-    if type(given) is not dict:
-        if given is None or getattr(given, "read_late", False):
-            return given
-    elif longest is None and (most is None or len(given) <= most) and _is_plain(given):
-        return given.copy()
-    return BoundedAttributes(most, given, immutable=False, max_value_len=longest)
-
-
-def _bounded(kept: Any, most: int | None, longest: int | None, *, immutable: bool) -> BoundedAttributes:
-    """The SDK's attributes of what was kept; plain ones are put in at once, each look at one of them being spared."""
-    if isinstance(kept, BoundedAttributes):
-        bounded = kept
-    else:
-        found: dict[str, Any] = dict(kept.items()) if kept is not None else {}
-        sound = longest is None and (most is None or len(found) <= most) and _is_plain(found)
-        bounded = BoundedAttributes(most, None if sound else found, immutable=False, max_value_len=longest)
-        if sound:
-            bounded._dict = found  # where BoundedAttributes keeps what it has looked at
-    bounded._immutable = immutable  # what the SDK sets when a span ends
-    return bounded
-
-
-class _Late:
-    """A private field of the SDK's, made when somebody first asks for it. What is set on the instance comes before it."""
-
-    def __init__(self, make: Callable[[Any], Any]) -> None:
-        self._make = make
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, thing: Any, owner: type) -> Any:
-        if thing is None:
-            return self
-        # One of several threads wins, and all get what it made.
-        return thing.__dict__.setdefault(self._name, self._make(thing))
-
-
-def _attributes_of_event(event: "RecorderEvent") -> BoundedAttributes:
-    limits = event.limits
-    return _bounded(event.kept, limits.max_event_attributes, limits.max_attribute_length, immutable=True)
-
-
-class RecorderEvent(Event):
-    """An event of a span, whose attributes are made when they are read. It sets what EventBase's constructor would."""
-
-    _attributes = _Late(_attributes_of_event)
-
-    def __init__(self, name: str, kept: Any, timestamp: int | None, limits: SpanLimits) -> None:
-        self._name, self.kept, self.limits = name, kept, limits
-        self._timestamp = time_ns() if timestamp is None else timestamp
-
-
-def _attributes_of(span: "RecorderSpan") -> BoundedAttributes:
-    limits = span._limits
-    most, longest = limits.max_span_attributes, limits.max_span_attribute_length
-    bounded = _bounded(span.kept, most, longest, immutable=span._end_time is not None)
-    made: BoundedAttributes = span.__dict__.setdefault("_attributes", bounded)
-    span.is_read = True
-    _ = span._events  # some of which may come from what is let go here
-    span.kept = None  # whoever computes attributes late need not live as long as its span
-    if span._end_time is not None:  # it ended meanwhile, in another thread
-        made._immutable = True
-    return made
-
-
-def _events_of(span: "RecorderSpan") -> Sequence[Event]:
-    late = getattr(span.kept, "late_events", ())
-    if span._end_time is not None and not late:
-        return ()
-    limits = span._limits
-    most, longest = limits.max_event_attributes, limits.max_attribute_length
-    events: Any = BoundedList(limits.max_events)
-    events.extend([RecorderEvent(name, _kept(given, most, longest), at, limits) for name, given, at in late])
-    return events  # type: ignore[no-any-return]  # the SDK's list
-
-
-def _links_of(span: "RecorderSpan") -> Sequence[Link]:
-    return BoundedList(span._limits.max_links) if span._end_time is None else ()
-
-
-class RecorderSpan(Span):
-    """The SDK's span; its constructor does not run, and the fields that it would set are these, or set by the tracer."""
-
-    # Set by the tracer on each span: _name _context _kind _parent _start_time _lock; and on a class of its own for all of
-    # them: _resource _instrumentation_info _instrumentation_scope _span_processor _limits _sampler.
-    _end_time: int | None = None
-    _status = Status(StatusCode.UNSET)
-    _trace_config = None
-    _record_exception = True
-    _set_status_on_exception = True
-    _record_end_metrics = None  # the internal metrics, with which the SDK's own span is made
-    _attributes = _Late(_attributes_of)
-    _events = _Late(_events_of)
-    _links = _Late(_links_of)
-    kept: Any = None
-    """Attributes that were given, until they are read, and with them the events that they may have."""
-    is_read = False
-    """Whether they have been. (To ask the instance's `__dict__` would cost its making.)"""
-    hooks: ClassVar["_Hooks"]
-    ids: ClassVar[IdGenerator | None]
-    """Who makes ids; None for the SDK's own generator."""
-
-    def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
-        """As the SDK's, the attributes read later."""
-        limits = self._limits
-        kept = _kept(attributes, limits.max_event_attributes, limits.max_attribute_length)
-        self._add_event(RecorderEvent(name, kept, timestamp, limits))  # the SDK's way to put an event on a span
-
-    def end(self, end_time: int | None = None) -> None:
-        """As the SDK's; the processors get the span itself, which can be read only from now on."""
-        with self._lock:
-            if self._end_time is not None:
-                _sdk_logger.warning("Calling end() on an ended span.")
-                return
-            self._end_time = time_ns() if end_time is None else end_time
-            if self.is_read:
-                self._attributes._immutable = True
-        for told in self.hooks.end:
-            told(self)
-
-
-_PROCESSORS: Final = (
-    "_span_processors"  # where the SDK's processor of processors keeps them, a new tuple for each added
-)
-_Told = tuple[Callable[..., object], ...]
-
-
-class _Hooks:
-    """What a provider's processors are told of a span, without those of them that do nothing."""
-
-    def __init__(self, processor: Any) -> None:
-        self.processors: Any = getattr(processor, _PROCESSORS, self)
-        told = self.processors if type(processor) is SynchronousMultiSpanProcessor else (processor,)
-        self.start, self.end = _told(told, "on_start"), _told(told, "_on_ending") + _told(told, "on_end")
-
-
-def _told(processors: Sequence[Any], name: str) -> _Told:
-    idle = [getattr(known, name) for known in (SpanProcessor, SimpleSpanProcessor, BatchSpanProcessor)]
-    if name == "on_end":
-        idle = idle[:1]
-    methods = [getattr(processor, name) for processor in processors]
-    return tuple([method for method in methods if getattr(method, "__func__", None) not in idle])
+# The flags of a child by its parent's last two bits: None where the parent is not sampled.
+_FLAGS_BELOW: Final = (None, _SAMPLED, None, _SAMPLED_RANDOM)
+_new_tuple = tuple.__new__
 
 
 class RecorderTracer(Tracer):
     """The SDK's tracer, whose spans are `RecorderSpan`s wherever that makes no difference."""
 
-    _is_fast: bool | None = None
-    _spans: type[RecorderSpan] | None = None
+    _making: Making | None = None
 
     def start_span(
         self,
@@ -248,74 +70,85 @@ class RecorderTracer(Tracer):
         set_status_on_exception: bool = True,
     ) -> APISpan:
         """As the SDK's."""
-        is_fast = self._is_fast
-        if is_fast is None:
-            is_fast = self._is_fast = self._may_be_fast()
+        # _tracer_config: whether this tracer is switched off
+        if links or not self._tracer_config.is_enabled:
+            return super().start_span(
+                name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
+            )
+        making = self._making
+        if making is None or making.processors is not making.processor._span_processors:
+            making = self._making = Making(self)
         current: Any = (get_current() if context is None else context).get(_SPAN_KEY)
         parent = _NOBODY if current is None else current.get_span_context()
-        # _tracer_config: whether this tracer is switched off
-        if not is_fast or links or type(parent) is not SpanContext or not self._tracer_config.is_enabled:
-            return super().start_span(
-                name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
-            )
-        spans = self._spans
-        if spans is None or spans.hooks.processors is not getattr(self.span_processor, _PROCESSORS, spans.hooks):
-            spans = self._spans = self._class_of_spans()
-        ids = spans.ids
-        trace_id, _, _, flags, state, is_valid = parent  # a tuple: read at once
-        if not is_valid:
+        # The SDK's ids are random and valid: its functions for them cost a third of a span's start.
+        if parent is _NOBODY:
             parent = None
-            flags = _SAMPLED_RANDOM if ids is None or ids.is_trace_id_random() else _SAMPLED
-            trace_id = (getrandbits(128) or 1) if ids is None else ids.generate_trace_id()
-            state = _NO_STATE
-        elif flags & _SAMPLED:
-            flags = _SAMPLED_RANDOM if flags & TraceFlags.RANDOM_TRACE_ID else _SAMPLED
+            made = (getrandbits(128) or 1, getrandbits(64) or 1, False, _SAMPLED_RANDOM, _NO_STATE, True)
         else:
-            return super().start_span(
-                name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
-            )
-        span = _new(spans)
-        if ids is None:  # the SDK's ids are random and valid: its functions for them cost a third of a span's start
+            flags = None
+            if type(parent) is SpanContext:
+                trace_id, _, _, said, state, is_valid = parent  # a tuple: read at once
+                flags = _FLAGS_BELOW[said & 3] if is_valid else None
+            if flags is None:
+                return super().start_span(
+                    name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
+                )
             made = (trace_id, getrandbits(64) or 1, False, flags, state, True)
-            span._context = _new_tuple(SpanContext, made)
-        else:
-            span._context = SpanContext(trace_id, ids.generate_span_id(), False, flags, state)
-        span._name, span._kind, span._parent, span._lock = name, kind, parent, Lock()
+        span: RecorderSpan = making.spans()
+        span._context = _new_tuple(SpanContext, made) if making.ids is None else _context_by(making.ids, parent, made)
+        span._name = name
+        span._kind = kind
+        span._parent = parent
+        span.open = making
         if attributes is not None:
-            limits = self._span_limits  # what the provider was told of limits
-            span.kept = _kept(attributes, limits.max_span_attributes, limits.max_span_attribute_length)
-        if not record_exception:
-            span._record_exception = False
-        if not set_status_on_exception:
-            span._set_status_on_exception = False
+            if type(attributes) is dict or not getattr(attributes, "read_late", False):
+                limits = self._span_limits  # what the provider was told of limits
+                attributes = keep(attributes, limits.max_span_attributes, limits.max_span_attribute_length)
+            span.kept = attributes
+        if not (record_exception and set_status_on_exception):
+            span._record_exception, span._set_status_on_exception = record_exception, set_status_on_exception
         span._start_time = time_ns() if start_time is None else start_time
-        for told in spans.hooks.start:
-            told(span, parent_context=context)
+        if making.starts:
+            for told in making.starts:
+                told(span, parent_context=context)
         return span
-
-    def _class_of_spans(self) -> type[RecorderSpan]:
-        """A class that holds what all spans of this tracer share."""
-        shared = {
-            "_resource": self.resource,
-            "_instrumentation_info": self.instrumentation_info,
-            "_instrumentation_scope": self._instrumentation_scope,
-            "_span_processor": self.span_processor,
-            "_limits": self._span_limits,
-            "_sampler": self.sampler,
-            "ids": None if type(self.id_generator) is RandomIdGenerator else self.id_generator,
-            "hooks": _Hooks(self.span_processor),
-        }
-        return type("RecorderSpan", (RecorderSpan,), shared)
 
     def _set_resource(self, resource: Resource) -> None:
         """The provider's word of a new resource, after a fork: spans that began before it keep theirs."""
         super()._set_resource(resource)
-        self._spans = None
+        self._making = None
 
-    def _may_be_fast(self) -> bool:
-        # _tracer_metrics: the SDK's internal metrics, which count each span as it starts and ends
-        counts = type(self._tracer_metrics).__name__ != "NoOpTracerMetrics"
-        return _is_always_on(self.sampler) and not counts and is_known_sdk()
+
+def _context_by(ids: IdGenerator, parent: SpanContext | None, made: tuple[Any, ...]) -> SpanContext:
+    """The context to be made, with ids of a program's own generator instead."""
+    trace_id, _, _, flags, state, _ = made
+    if parent is None:
+        trace_id = ids.generate_trace_id()
+        flags = _SAMPLED_RANDOM if ids.is_trace_id_random() else _SAMPLED
+    return SpanContext(trace_id, ids.generate_span_id(), False, flags, state)
+
+
+def use_fast_spans(tracer: object) -> None:
+    """Have one tracer of the SDK's make `RecorderSpan`s from now on, wherever that makes no difference.
+
+    Its provider and its provider's other tracers stay what they are: this is for the hooks' tracer in a program that has a
+    provider of its own. RETROSPAN_FAST_SPANS=0 leaves this one, too.
+    """
+    if is_fast_wanted():
+        _quicken(tracer)
+
+
+def _quicken(tracer: Any) -> None:
+    if type(tracer) is Tracer and _may_be_fast(tracer):
+        # The very object that the provider keeps, and tells of a new resource or configuration, becomes ours.
+        tracer.__class__ = RecorderTracer
+
+
+def _may_be_fast(tracer: Tracer) -> bool:
+    # _tracer_metrics: the SDK's internal metrics, which count each span as it starts and ends
+    counts = type(tracer._tracer_metrics).__name__ != "NoOpTracerMetrics"
+    has_processors = hasattr(tracer.span_processor, "_span_processors")
+    return _is_always_on(tracer.sampler) and has_processors and not counts and is_known_sdk()
 
 
 def _is_always_on(sampler: sampling.Sampler) -> bool:
@@ -345,10 +178,10 @@ def is_known_sdk() -> bool:
 
 def unknown_fields() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The fields of a `RecorderSpan` that the SDK's span lacks, and those that only the SDK's has."""
-    provider = RecorderTracerProvider(sampling.ALWAYS_ON, Resource.get_empty(), shutdown_on_exit=False)
+    provider = TracerProvider(sampling.ALWAYS_ON, Resource.get_empty(), shutdown_on_exit=False)
     tracer = provider.get_tracer("retrospan")
-    stock = set(vars(Tracer.start_span(tracer, "GET", Context())))
-    tracer._is_fast = True
+    stock = set(vars(tracer.start_span("GET", Context())))
+    tracer.__class__ = RecorderTracer
     span = tracer.start_span("GET", Context())
     ours = {name for thing in (span, type(span), RecorderSpan) for name in vars(thing) if name[0] == "_"}
     ours -= {*dir(Span), *(name for name in ours if name[:2] == "__")}
@@ -361,9 +194,7 @@ class RecorderTracerProvider(TracerProvider):
     def get_tracer(self, *args: Any, **kwargs: Any) -> Any:
         """As the SDK's: the same tracer for the same scope."""
         tracer = super().get_tracer(*args, **kwargs)
-        if type(tracer) is Tracer:
-            # The very object that the provider keeps, and tells of a new resource or configuration, becomes ours.
-            tracer.__class__ = RecorderTracer
+        _quicken(tracer)
         return tracer
 
 

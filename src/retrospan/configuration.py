@@ -87,6 +87,7 @@ class Recorder:
     def watch(self, provider: Any, *, instrument: bool = False, meter_provider: "MeterProvider | None" = None) -> None:
         """Take note of the provider whose spans are recorded, and have the hooks make theirs by it."""
         self._exporter.run.sampler = _thinning_sampler(provider)
+        _quicken_hooks(provider)
         if instrument:
             from retrospan_instrumentation import instrument_all
 
@@ -190,6 +191,8 @@ def watch_lines(provider: Any) -> None:
     """Take note of the provider whose spans are written as lines."""
     for exporter in _lines:
         exporter.run.sampler = _thinning_sampler(provider)
+    if _lines:
+        _quicken_hooks(provider)
 
 
 def _settle(variable: str, path: str, run_id: str, *, signals: bool, wrap_process: bool) -> None:
@@ -223,6 +226,19 @@ def _mapper_of_environment() -> mapping.Mapper | None:
         return mapper
     _logger.error("%s=%s is no retrospan_instrumentation.mapping.Mapper.", MAPPER, named)
     return None
+
+
+def _quicken_hooks(provider: Any) -> None:
+    """Have the hooks' spans cost little with a program's own provider, too; those of its other tracers stay its own.
+
+    The provider keeps one tracer a scope, so this is the one that the hooks have, or get.
+    """
+    from opentelemetry.sdk.trace import TracerProvider
+
+    from retrospan_exporters.provider import use_fast_spans
+
+    if isinstance(provider, TracerProvider):
+        use_fast_spans(provider.get_tracer(semconv.SCOPE, semconv.VERSION))
 
 
 def _thinning_sampler(provider: Any) -> str | None:

@@ -72,6 +72,48 @@ provider.get_tracer("p").start_span("GET", kind=SpanKind.CLIENT, attributes={{"h
     assert read(record, "SELECT method FROM http_events") == [("PUT",)]
 
 
+KINDS = """
+import httpx2
+try: httpx2.get("http://127.0.0.1:1/")
+except httpx2.ConnectError: pass
+span(7)
+from retrospan_exporters.provider import RecorderSpan
+print(*(f"{span.instrumentation_scope.name} {isinstance(span, RecorderSpan)}" for span in mine.get_finished_spans()))
+"""
+
+
+@pytest.mark.parametrize(("variables", "fast"), [({}, True), ({"RETROSPAN_FAST_SPANS": "0"}, False)])
+@pytest.mark.parametrize("imports_first", [False, True])
+def test_with_a_provider_of_its_own_the_hooks_spans_are_fast_and_the_program_s_stay_the_sdk_s(
+    record: Path, variables: dict[str, str], fast: bool, imports_first: bool
+) -> None:
+    own = f"{'import retrospan_instrumentation.httpx' if imports_first else ''}\n{OWN}\ntrace.set_tracer_provider(provider)"
+    program = f"{own}\nrecorder = retrospan.configure()\n{KINDS}"
+    said = f"retrospan_instrumentation {fast} program False\n"
+    assert run(record, program, **variables) == (0, said, "")
+    rows = read(record, "SELECT status, error, host FROM http_events ORDER BY ts")
+    assert rows == [(None, "ConnectError", "127.0.0.1"), (7, None, "h")]
+
+
+def test_after_its_end_a_program_s_provider_is_as_it_was(record: Path) -> None:
+    program = f"""{OWN}
+before = provider.get_tracer("before")
+recorder = retrospan.configure(tracer_provider=provider)
+recorder.shutdown()
+made = [type(provider), type(before), type(provider.get_tracer("after"))]
+made += [type(tracer.start_span("GET")) for tracer in (before, provider.get_tracer("after"))]
+print(*(f"{{one.__module__}}.{{one.__qualname__}}" for one in made))
+import httpx2
+try: httpx2.get("http://127.0.0.1:1/")
+except httpx2.ConnectError: pass
+print(len(mine.get_finished_spans()))
+"""
+    kinds = " ".join(
+        f"opentelemetry.sdk.trace.{name}" for name in ("TracerProvider", "Tracer", "Tracer", "_Span", "_Span")
+    )
+    assert run(record, program) == (0, f"{kinds}\n0\n", "")
+
+
 def test_the_hooks_of_all_layers_record_with_it_unless_told_otherwise(record: Path) -> None:
     request = "import httpx2\ntry: httpx2.get('http://127.0.0.1:1/')\nexcept httpx2.ConnectError: pass"
     assert run(record, f"retrospan.configure(run_id='hooked')\n{request}") == (0, "", "")

@@ -141,6 +141,21 @@ def test_a_distro_of_the_users_choice_is_obeyed_and_joined_where_a_record_is_ask
     assert len(read(tmp_path / "telemetry.sqlite", SENDS)) == 1
 
 
+def test_beside_a_distro_of_the_users_choice_the_hooks_spans_are_fast_and_no_others(launch: Launch) -> None:
+    others = {
+        "OTEL_PYTHON_DISTRO": "distro",
+        "OTEL_PYTHON_CONFIGURATOR": "configurator",
+        "OTEL_TRACES_EXPORTER": "none",
+    }
+    others |= {"OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none", "RETROSPAN_DB": "telemetry.sqlite"}
+    program = (
+        "from opentelemetry import trace; from retrospan_instrumentation import emit; import httpx2\n"
+        "for tracer in (emit.tracer(), trace.get_tracer('program')): print(type(tracer.start_span('GET')).__name__)"
+    )
+    assert launch(program=program, **others).stdout == "RecorderSpan\n_Span\n"
+    assert launch(program=program, **others, RETROSPAN_FAST_SPANS="0").stdout == "_Span\n_Span\n"
+
+
 def test_the_run_id_is_the_users_and_goes_on_when_it_is_complete(launch: Launch, tmp_path: Path, url: str) -> None:
     first = launch(url, RETROSPAN_RUN_ID="nightly")
     second = launch(url, RETROSPAN_RUN_ID="nightly")

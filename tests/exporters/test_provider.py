@@ -3,7 +3,8 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import opentelemetry.sdk.trace as sdk
@@ -124,6 +125,90 @@ def test_threads_that_write_one_span_lose_nothing_and_end_it_once() -> None:
         assert len(ended) == 1
         assert len(ended[0].attributes or {}) == 81
         assert len({event.name for event in ended[0].events}) == 80
+
+
+@pytest.fixture
+def many_switches() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def at_once(acts: list[Callable[[], object]]) -> list[BaseException]:
+    """What is raised when each of these happens in a thread of its own."""
+    begin, failures = threading.Barrier(len(acts)), []
+
+    def work(act: Callable[[], object]) -> None:
+        begin.wait()
+        try:
+            act()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(act,)) for act in acts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    return failures
+
+
+@pytest.mark.usefixtures("many_switches")
+@pytest.mark.parametrize("late", [True, False])
+def test_a_span_that_is_ended_written_and_read_at_once_ends_once_and_stays_as_it_ended(late: bool) -> None:
+    for _ in range(300):
+        span, ended = fast_span(Late({"first": 0}) if late else {"first": 0})
+        acts = [span.end, span.end, partial(span.set_attribute, "second", 1), partial(span.add_event, "event")]
+        acts += [partial(getattr, span, "attributes"), partial(getattr, span, "events")]
+        assert at_once([*acts, partial(span.update_name, "other")]) == []
+        assert ended == [span]
+        as_ended = dict(span.attributes), [event.name for event in span.events]
+        assert as_ended[0] in ({"first": 0}, {"first": 0, "second": 1})
+        assert as_ended[1] in ([], ["event"])
+        span.set_attribute("third", 1)
+        span.add_event("later")
+        with pytest.raises(TypeError):
+            span._attributes["third"] = 1
+        assert as_ended == (dict(span.attributes), [event.name for event in span.events])
+
+
+def in_step(number: int, act: Callable[[], object]) -> Any:
+    """A trace function that has this happen in that step of the end of a span, as a signal's handler would."""
+    steps = iter(range(number + 1))
+
+    def trace(frame: Any, event: str, argument: object) -> Any:
+        if frame.f_code is not RecorderSpan.end.__code__:
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        if event == "opcode" and next(steps, None) == number:
+            act()
+        return trace
+
+    return trace
+
+
+@pytest.mark.parametrize("act", ["end", "set_attribute", "add_event", "attributes"])
+def test_whatever_comes_in_between_a_span_ends_once(act: str) -> None:
+    arguments = {"end": (), "set_attribute": ("second", 1), "add_event": ("event",)}
+    done = []
+    for number in range(60):
+        span, ended = fast_span(Late({"first": 0}))
+
+        def come(span: Any = span) -> None:
+            found = getattr(span, act)
+            done.append(found(*arguments[act]) if act in arguments else dict(found))
+
+        before = sys.gettrace()
+        sys.settrace(in_step(number, come))
+        try:
+            span.end(5)
+        finally:
+            sys.settrace(before)
+        assert ended == [span]
+        assert span.attributes["first"] == 0
+        assert act == "end" or span.end_time == 5
+    assert len(done) > 20
 
 
 def test_processors_of_every_kind_see_what_they_see_of_stock_spans() -> None:

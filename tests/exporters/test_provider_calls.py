@@ -23,6 +23,7 @@ from opentelemetry.trace import (
     use_span,
 )
 
+from retrospan_exporters import fast_spans
 from retrospan_exporters import provider as ours
 from retrospan_exporters.provider import RecorderTracerProvider
 
@@ -32,8 +33,8 @@ from .seen_spans import NOW, Adding, Counting, Seen, context_of, or_error, seen
 @pytest.fixture(autouse=True, scope="module")
 def stopped_clock() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sdk, "time_ns", lambda: NOW)
-        patch.setattr(ours, "time_ns", lambda: NOW)
+        for module in (sdk, ours, fast_spans):
+            patch.setattr(module, "time_ns", lambda: NOW)
         yield
 
 
