@@ -19,6 +19,7 @@ from opentelemetry.util.types import AttributeValue
 
 from . import metrics
 from .contexts import get_current
+from .headers import put
 from .late import LateAttributes
 from .semconv import SCOPE, VERSION
 
@@ -28,7 +29,9 @@ Facts = Mapping[str, AttributeValue | None]
 _DEFAULT_FIELDS = {"traceparent", "tracestate", "baggage"}
 _BAGGAGE_KEY = next(iter(baggage.set_baggage("key", "value", Context())))
 _NO_STATE = INVALID_SPAN_CONTEXT.trace_state
-_propagator: list[Any] = [None, False]  # the global one that was seen last, and whether it is the default
+# The global propagator that was seen last, and whether it is the default one.
+_propagator: Any = None
+_is_default = False
 
 _tracer: Tracer = trace.get_tracer(SCOPE, VERSION)
 
@@ -54,18 +57,19 @@ def propagate_to(headers: Any, span: Span, context: Context) -> None:
 
     The default one, without baggage, comes to two headers at most, which are written at once.
     """
+    global _propagator, _is_default
     propagator = propagate.get_global_textmap()
-    if propagator is not _propagator[0]:
-        is_default = type(propagator) is CompositePropagator and propagator.fields == _DEFAULT_FIELDS
-        _propagator[:] = propagator, is_default
-    if not _propagator[1] or _BAGGAGE_KEY in context:
+    if propagator is not _propagator:
+        _is_default = type(propagator) is CompositePropagator and propagator.fields == _DEFAULT_FIELDS
+        _propagator = propagator
+    if not _is_default or _BAGGAGE_KEY in context:
         propagator.inject(headers, trace.set_span_in_context(span, context))
         return
     trace_id, span_id, _, flags, state, is_valid = span.get_span_context()  # a tuple: read at once
     if is_valid:
-        headers["traceparent"] = "00-%032x-%016x-%02x" % (trace_id, span_id, flags)  # noqa: UP031  # the quickest
+        put(headers, b"traceparent", "00-%032x-%016x-%02x" % (trace_id, span_id, flags))  # noqa: UP031  # the quickest
         if state is not _NO_STATE and state:
-            headers["tracestate"] = state.to_header()
+            put(headers, b"tracestate", state.to_header())
 
 
 def known(facts: Facts) -> dict[str, AttributeValue]:
@@ -81,12 +85,10 @@ def tell(
     *,
     parent: SpanContext | None = None,
     on: Span | None = None,
-    late: LateAttributes | None = None,
 ) -> None:
     """Emit a point or an interval: a span of its own, or an event when a short span of ours takes it.
 
     Times are nanoseconds since 1970. `parent` is the span that was current when it happened; without it, the current one.
-    `late` are the attributes of the span that takes the event: as long as nobody has read them, they keep it.
     """
     if on is None:
         end = end or time_ns()
@@ -95,9 +97,7 @@ def tell(
     # What is late is complete in itself, and a provider may read it later.
     attributes = facts if isinstance(facts, LateAttributes) else known(facts)
     if on is not None:
-        if late is not None and not late.was_read and end is not None:
-            late.late_events = [*late.late_events, (name, attributes, end)]
-        elif on.is_recording():  # the SDK warns of an event on a span that has ended
+        if on.is_recording():  # the SDK warns of an event on a span that has ended
             on.add_event(name, attributes, timestamp=end)
         return
     context = get_current() if parent is None else below(parent)

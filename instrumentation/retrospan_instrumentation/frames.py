@@ -18,19 +18,17 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from functools import partial
 from time import time_ns
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from weakref import ref
 
 import wrapt
 from opentelemetry.context import Context, create_key
-from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, Tracer, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, Span, SpanContext, Tracer, set_span_in_context
 
 from .contexts import attach, get_current
 
 if TYPE_CHECKING:
-    from .resends import Past
     from .sends import Send
     from .waits import Wait
 
@@ -46,6 +44,8 @@ at_end: list[Callable[[], None]] = []
 _serials = itertools.count(1)
 _local = threading.local()
 _trio: Any = None
+_put = dict.__setitem__
+_get_running_loop, _get_asyncgen_hooks = asyncio._get_running_loop, sys.get_asyncgen_hooks
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _F = TypeVar("_F", bound="Frame")
 Owner = ref[Any]
@@ -87,10 +87,11 @@ def owner_ref() -> Owner:
 
     A weak reference: unlike an id, no later task or thread is ever taken for it.
     """
-    if asyncio._get_running_loop() is not None and (task := asyncio.current_task()) is not None:
+    loop = _get_running_loop()
+    if loop is not None and (task := asyncio.current_task(loop)) is not None:
         return ref(task)
     # A loop of trio's hooks the generators of its thread, which is quicker to see than a task.
-    if _trio is not None and sys.get_asyncgen_hooks()[0] is not None and _trio.in_trio_task():
+    if _trio is not None and _get_asyncgen_hooks()[0] is not None and _trio.in_trio_task():
         return ref(_trio.current_task())
     try:
         return _local.owner  # type: ignore[no-any-return]  # a thread's own
@@ -126,16 +127,18 @@ class Frame:
     What most frames never learn stands in the classes: a frame is made for every request, and each store counts.
     """
 
-    kind: ClassVar[str] = ""
     is_open = False
+    polls: "dict[Poll, Wait]" = {}  # noqa: RUF012  # nobody's, and never filled: `own_polls` makes a frame's own
+    hop: "HTTPFrame | None"
+    """The nearest request that it is inside of."""
     _before: Context | None = None
 
     def __init__(self, context: Context | None = None) -> None:
-        outer = (get_current() if context is None else context).get(KEY)
-        self.outer: Frame | None = outer  # type: ignore[assignment]  # nobody else has the key
+        outer: Any = (get_current() if context is None else context).get(KEY)
+        self.outer: Frame | None = outer
+        self.hop = None if outer is None else outer if isinstance(outer, HTTPFrame) else outer.hop
         self.owner = owner_ref()
         self.waits: list[Wait] = []
-        self.polls: dict[Poll, Wait] = {}
         self.is_open = True
 
     def enter(self, span: Span | None = None, before: Context | None = None) -> None:
@@ -145,9 +148,9 @@ class Frame:
         self._before = before
         # A context is a dict that refuses to be changed; this one is nobody's yet, and one copy is enough.
         inside = Context(before)
-        dict.__setitem__(inside, KEY, self)
+        _put(inside, KEY, self)
         if span is not None:
-            dict.__setitem__(inside, SPAN_KEY, span)
+            _put(inside, SPAN_KEY, span)
         attach(inside)
 
     def leave(self) -> None:
@@ -162,6 +165,10 @@ class Frame:
         if self.waits or self.polls:
             _tell_left(self.waits, self.polls)
 
+    def own_polls(self) -> "dict[Poll, Wait]":
+        """Where refusals are left, which grants may yet follow."""
+        return self.__dict__.setdefault("polls", {})  # type: ignore[no-any-return]
+
     def tell_waits(self) -> None:
         """Tell the waits that no request took; none of them is for a later one."""
         _tell_left(self.waits, {})
@@ -175,33 +182,27 @@ class Frame:
 
 
 def _tell_left(waits: "list[Wait]", polls: "dict[Poll, Wait]") -> None:
-    while waits:
-        wait = waits.pop()
-        if wait.take():
-            wait.tell()
-    while polls:
-        polls.popitem()[1].tell()
+    try:
+        while waits:
+            waits.pop().tell()
+        while polls:
+            polls.popitem()[1].tell()
+    except (IndexError, KeyError):  # another thread has taken the last one
+        pass
 
 
 class RetryFrame(Frame):
     """One retrying call. `of` identifies the object that retries; the outermost frame remembers the sends inside."""
 
-    kind = "retry"
     attempt = 1
+    past: "dict[int, Send] | None" = None  # the last send of each request, once there were two
     span: Span | None = None
 
     def __init__(self, of: int, context: Context | None = None) -> None:
-        super().__init__(context)
+        Frame.__init__(self, context)  # `super()` would cost a third of it
         self.of = of
         self.serial = next(_serials)
-        self.past: dict[int, Past] = {}  # the last send of each request
-        self.unkeyed: list[Past] = []  # those not yet told apart: a call that sends once never needs to
-
-    def __del__(self) -> None:
-        if self.is_open:  # a loop that was left by `break` after a failure
-            left.append(partial(_tell_left, self.waits, self.polls))
-        if self.span is not None:
-            left.append(partial(self.span.end, time_ns()))
+        self.unkeyed: list[Send] = []  # those not yet told apart: a call that sends once never needs to
 
     def begin_attempt(self, number: int) -> None:
         """The attempt of this number begins; waits that the one before left belong to no request any more."""
@@ -213,26 +214,33 @@ class RetryFrame(Frame):
 class BreakerFrame(Frame):
     """One call through a breaker. It holds back at most one send, whose outcome it decides when it closes."""
 
-    kind = "breaker"
     outcome: str | None = None
-    host: str | None = None
+    target: "Target | None" = None  # of the last request inside
 
-    def __init__(self, of: int, name: str, state: str, context: Context | None = None) -> None:
-        super().__init__(context)
-        self.of, self.name, self.state = of, name, state
+    def __init__(self, of: int, state: str, context: Context | None = None) -> None:
+        Frame.__init__(self, context)
+        self.of, self.state = of, state
         self.held: list[Send] = []
+
+    @property
+    def host(self) -> str | None:
+        """The host of the last request inside."""
+        return None if self.target is None else self.target.host
 
     def hold(self, send: "Send") -> None:
         """Keep this send's span open until the breaker has decided; the one before is let go, undecided."""
-        send.holds.append(self)
-        self.held.append(send)
-        while len(self.held) > 1:
+        send.hold(self)
+        held = self.held
+        held.append(send)
+        while len(held) > 1:
             self._let_go()
         if not self.is_open:  # it closed meanwhile, in another thread
             self._let_go()
 
     def close(self) -> None:
-        super().close()
+        self.is_open = False
+        if self.waits or self.polls:
+            _tell_left(self.waits, self.polls)
         while self.held:
             self._let_go(self.outcome)
 
@@ -249,8 +257,6 @@ class BreakerFrame(Frame):
 class ResolutionFrame(Frame):
     """The resolution of one artifact."""
 
-    kind = "resolution"
-
     def __init__(self, artifact_id: str | None, work_id: str | None) -> None:
         super().__init__()
         self.artifact_id, self.work_id = artifact_id, work_id
@@ -259,7 +265,6 @@ class ResolutionFrame(Frame):
 class AttemptFrame(Frame):
     """One attempt to get an artifact from one source; it hears of the responses and the downloads inside."""
 
-    kind = "attempt"
     last_host: str | None = None
     last_status: int | None = None
     stored = False
@@ -272,10 +277,10 @@ class AttemptFrame(Frame):
 class Target:
     """Where a request goes. The URL, which nobody can change, is read when somebody asks: mostly in the export thread."""
 
-    __slots__ = ("_address", "method", "url")
+    _address = ""
 
     def __init__(self, method: str, url: Any) -> None:
-        self.method, self.url, self._address = method, url, ""
+        self.method, self.url = method, url
 
     @property
     def scheme(self) -> str:
@@ -301,37 +306,49 @@ class Target:
         return address
 
 
+class Asked(Target):
+    """What a client asks for in one hop: the request, when, and by whom. It knows no frame: later sends remember it."""
+
+    parent: SpanContext = INVALID_SPAN_CONTEXT
+    """The span that was current."""
+    role: str | None = None
+    tracer: Tracer | None = None  # of a client that has its own
+    resends = 0  # what a header of the request says about them
+    content_key: int | None = None  # hash of the body, None when it cannot be compared
+    request: ref[Any] | None = None
+
+    def __init__(self, method: str, url: Any) -> None:
+        self.method, self.url = method, url
+        self.owner = owner_ref()
+        self.start = time_ns()
+        self.waits: list[Wait] = []  # those that were for it
+
+
 class HTTPFrame(Frame):
     """One hop of a client: a request, until its response's headers are in. The layers inside write into it."""
 
-    kind = "http"
     sent = 0  # how many sends there were in all
     resends = 0  # resend count of the first of them
-    asked = 0  # what a header of the request says about resends
-    previous: "Past | None" = None
-    content_key: int | None = None  # hash of the body, None when it cannot be compared
-    request: ref[Any] | None = None
+    previous: "Send | None" = None
     cache: "CacheAnswer | None" = None
     cache_started: int | None = None
     breaker: tuple[str, str] | None = None  # state and outcome of a breaker inside the transport
-    tracer: Tracer | None = None  # of a client that has its own
     refused = False  # a limiter or breaker inside refused: no send happened, nothing later is its retry
     inside: Context | None = None  # the context that it has made
 
-    def __init__(
-        self, method: str, url: Any, role: str | None, parent: SpanContext, context: Context | None = None
-    ) -> None:
-        super().__init__(context)
-        self.target, self.role, self.parent = Target(method, url), role, parent
-        self.started = time_ns()
+    def __init__(self, asked: Asked, outer: Frame | None) -> None:
+        self.outer = outer
+        self.hop = None if outer is None else hop_of(outer)
+        self.asked, self.owner, self.waits = asked, asked.owner, asked.waits
+        self.is_open = True
         self.sends: list[Send] = []  # those that may yet turn out to be the one whose response the client gets
 
     def close(self) -> None:
         self.is_open = False
         while self.waits:
-            self.waits.pop().tell(self.target.host, self.role)
+            self.waits.pop().tell(self.asked)
         while self.polls:
-            self.polls.popitem()[1].tell(self.target.host, self.role)
+            self.polls.popitem()[1].tell(self.asked)
 
 
 class CacheAnswer(NamedTuple):
@@ -340,6 +357,17 @@ class CacheAnswer(NamedTuple):
     hit: bool
     revalidated: bool
     stale: bool | None
+
+
+def hop_of(frame: Frame) -> HTTPFrame | None:
+    """The request that this frame is, or is inside of."""
+    return frame if isinstance(frame, HTTPFrame) else frame.hop
+
+
+def current_hop() -> HTTPFrame | None:
+    """The request that the running code is inside of."""
+    frame = current()
+    return None if frame is None else hop_of(frame)
 
 
 def current_in(context: Context) -> Frame | None:

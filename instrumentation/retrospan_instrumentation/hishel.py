@@ -50,7 +50,7 @@ class _CacheCall(Call):
 
 
 def _enter(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-    hop = frames.nearest(HTTPFrame)
+    hop = frames.current_hop()
     return _CacheCall(hop) if hop is not None and hop.is_open else None
 
 

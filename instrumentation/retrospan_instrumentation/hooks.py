@@ -98,13 +98,15 @@ def _hooked(
 
     @functools.wraps(function)
     def hooked(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
-        call = None
-        if owner.is_on is when:
-            try:
+        if owner.is_on is not when:
+            return function(instance, *args, **kwargs)
+        try:
+            if layer not in layers:
                 layers.add(layer)
-                call = enter(instance, args, kwargs)
-            except Exception as error:
-                fault(error)
+            call = enter(instance, args, kwargs)
+        except Exception as error:
+            fault(error)
+            call = None
         if call is None:
             return function(instance, *args, **kwargs)
         try:
@@ -129,13 +131,15 @@ def _hooked_async(
 
     @functools.wraps(function)
     async def hooked(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
-        call = None
-        if owner.is_on is when:
-            try:
+        if owner.is_on is not when:
+            return await function(instance, *args, **kwargs)
+        try:
+            if layer not in layers:
                 layers.add(layer)
-                call = enter(instance, args, kwargs)
-            except Exception as error:
-                fault(error)
+            call = enter(instance, args, kwargs)
+        except Exception as error:
+            fault(error)
+            call = None
         if call is None:
             return await function(instance, *args, **kwargs)
         try:
@@ -260,13 +264,29 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its packag
             )
         return False
 
-    def wrap(self, owner: Any, name: str, enter: Enter, *, asynchronous: bool = False, layer: str = "") -> None:
-        """Surround `owner.name` with what `enter` makes; a call of it counts for this layer, by default the library's."""
+    def wrap(
+        self,
+        owner: Any,
+        name: str,
+        enter: Enter,
+        *,
+        asynchronous: bool = False,
+        layer: str = "",
+        choose: Callable[[Callable[..., Any], Callable[..., Any]], Callable[..., Any]] | None = None,
+    ) -> None:
+        """Surround `owner.name` with what `enter` makes; a call of it counts for this layer, by default the library's.
+
+        `choose` makes of the method and its hook what is placed: one that spares the hook the calls that do not concern it.
+        """
         layer = layer or self.layer
         surround = _hooked_async if asynchronous else _hooked
         original = owner.__dict__.get(name)
         if isinstance(original, FunctionType) and isinstance(owner, type):
-            self._place(owner, name, surround(original, enter, self, layer))
+            hook = surround(original, enter, self, layer)
+            if choose is not None:
+                hook = functools.wraps(hook)(choose(original, hook))
+                hook.__wrapped__ = original
+            self._place(owner, name, hook)
             return
 
         def wrapper(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -9,15 +9,14 @@ make of one. What a send is stands in `sends`; nothing here reads a URL, a heade
 """
 
 import functools
-import inspect
 import logging
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from time import time_ns
-from types import ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any, ClassVar
 from weakref import WeakSet, ref
 
@@ -29,12 +28,14 @@ from opentelemetry.context import (
     set_value,
 )
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import INVALID_SPAN, Tracer, TracerProvider
+from opentelemetry.trace import Tracer, TracerProvider
 
 from . import emit, frames, metrics, program_hooks, resends, sends, waits
+from .bodies import async_streams, sync_streams
 from .contexts import attach, get_current
-from .frames import KEY, SPAN_KEY, HTTPFrame
-from .hooks import Call, LibraryInstrumentor, fault, is_disabled
+from .frames import KEY, SPAN_KEY, Asked, Frame, HTTPFrame
+from .headers import learn, listed
+from .hooks import Call, LibraryInstrumentor, is_disabled
 from .program_hooks import ProgramHooks
 from .semconv import ROLES, SCOPE, VERSION
 from .sends import Send
@@ -68,13 +69,17 @@ class _HTTPInstrumentor(LibraryInstrumentor):
         super()._instrument(**kwargs)
 
     def _hook(self, module: ModuleType) -> None:
-        library = _Library(module, self.distribution, self._hooks, self._shunned)
-        self.wrap(module.Client, "_send_single_request", library.enter_client)
-        self.wrap(module.AsyncClient, "_send_single_request", library.enter_client, asynchronous=True)
-        for transport, name, asynchronous in _wires(module):
-            if library.tells:
-                self._place(transport, name, library.telling(transport.__dict__[name]))
-            self.wrap(transport, name, library.enter_wire, asynchronous=asynchronous)
+        for asynchronous in (False, True):
+            side = _Side(module, self.distribution, self._hooks, self._shunned, asynchronous)
+            if side.tells:
+                self._place(side.wire, side.handle, side.telling(side.wire.__dict__[side.handle]))
+            self.wrap(side.client, "_send_single_request", side.enter_client, asynchronous=asynchronous)
+            if side.tells or type(side.wire.__dict__[side.handle]) is not FunctionType:
+                self.wrap(side.wire, side.handle, side.enter_wire, asynchronous=asynchronous)
+            else:
+                choose = _past_plain_async if asynchronous else _past_plain
+                self.wrap(side.wire, side.handle, side.enter_wire, asynchronous=asynchronous, choose=choose)
+                side.placed = side.wire.__dict__[side.handle]
 
     @classmethod
     def instrument_client(
@@ -97,31 +102,25 @@ class _HTTPInstrumentor(LibraryInstrumentor):
         if meter_provider is not None:
             metrics.use(meter_provider)
         hooks = ProgramHooks(request_hook, response_hook, request_hook, response_hook)
-        library = _Library(module, cls.distribution, hooks, cls._shunned)
-        library.tracer = trace.get_tracer(SCOPE, VERSION, tracer_provider) if tracer_provider is not None else None
+        side = _Side(module, cls.distribution, hooks, cls._shunned, isinstance(client, module.AsyncClient))
+        side.tracer = trace.get_tracer(SCOPE, VERSION, tracer_provider) if tracer_provider is not None else None
         alone = cls()
-        asynchronous = isinstance(client, module.AsyncClient)
-        alone.wrap_object(client, "_send_single_request", library.enter_client, asynchronous=asynchronous)
-        name = "handle_async_request" if asynchronous else "handle_request"
-        for transport in _transports_of(client, tuple(transport for transport, *_ in _wires(module))):
-            told = library.telling(getattr(type(transport), name)) if library.tells else None
-            alone.wrap_object(transport, name, library.enter_wire, asynchronous=asynchronous, function=told)
+        alone.wrap_object(client, "_send_single_request", side.enter_client, asynchronous=side.asynchronous)
+        for transport in _transports_of(client, _wires(module)):
+            told = side.telling(getattr(type(transport), side.handle)) if side.tells else None
+            alone.wrap_object(transport, side.handle, side.enter_wire, asynchronous=side.asynchronous, function=told)
 
     @classmethod
     def uninstrument_client(cls, client: Any) -> None:
         """Leave this client alone from now on, also where all clients are watched."""
         cls._shunned.add(client)
-        wires = tuple(transport for transport, *_ in _wires(sys.modules[cls.distribution]))
-        for thing in (client, *_transports_of(client, wires)):
+        for thing in (client, *_transports_of(client, _wires(sys.modules[cls.distribution]))):
             for name in ("_send_single_request", "handle_request", "handle_async_request"):
                 thing.__dict__.pop(name, None)
 
 
-def _wires(module: ModuleType) -> tuple[tuple[type, str, bool], ...]:
-    return (
-        (module.HTTPTransport, "handle_request", False),
-        (module.AsyncHTTPTransport, "handle_async_request", True),
-    )
+def _wires(module: ModuleType) -> tuple[type, ...]:
+    return module.HTTPTransport, module.AsyncHTTPTransport
 
 
 def _transports_of(client: Any, wires: tuple[type, ...], depth: int = 4) -> list[Any]:
@@ -177,26 +176,9 @@ def _is_suppressed(context: Context) -> bool:
 class _Hop(HTTPFrame):
     """One hop of a client: the frame, and what surrounds the call."""
 
-    def __init__(self, library: "_Library", request: Any, context: Context) -> None:
-        waits.sweep()
-        extensions = request.extensions
-        role = extensions.get("role") if extensions and isinstance(extensions, dict) else None
-        if role not in ROLES:
-            role = waits.role_in(context) if waits.ROLE_KEY in context else None
-        parent: Any = context.get(SPAN_KEY, INVALID_SPAN)
-        super().__init__(request.method, request.url, role, parent.get_span_context(), context)
-        if library.tracer is not None:
-            self.tracer = library.tracer
-        if self.started > metrics.next_look:
-            metrics.look()
-        self._library = library
-        content = getattr(request, "_content", None)  # absent while the body is a stream: nothing to compare
-        if content is not None:
-            self.content_key = hash(content)
-        if asked := resends.asked_for(request.headers):
-            self.asked = asked
-        self.request = ref(request)
-        waits.take(self)
+    def __init__(self, asked: Asked, outer: Frame | None, side: "_Side", context: Context) -> None:
+        HTTPFrame.__init__(self, asked, outer)
+        self._side = side
         # A context is a dict that refuses to be changed; this one is nobody's yet.
         self._before, self.inside = context, Context(context)
         dict.update(self.inside, {KEY: self, _SUPPRESS_HTTP_INSTRUMENTATION_KEY: _OURS})
@@ -209,14 +191,14 @@ class _Hop(HTTPFrame):
             attach(self._before)  # type: ignore[arg-type]  # it has entered
             self._before = None
         else:
-            super().leave()
+            HTTPFrame.leave(self)
 
     def returned(self, result: Any) -> Any:
         self.leave()
         carried = getattr(getattr(result.stream, "_stream", result.stream), "retrospan_send", None)
         late = sends.conclude(self, result, None, carried)
         if late is not None:
-            self._library.follow(result, late)
+            self._side.follow(result, late)
         return result
 
     def raised(self, error: BaseException) -> None:
@@ -242,7 +224,7 @@ class _Silence(Call):
 class _WireSend(Send):
     """One send on the wire, and what surrounds its call."""
 
-    library: "_Library"
+    side: "_Side"
     alone: HTTPFrame | None = None
 
     def returned(self, result: Any) -> Any:
@@ -250,7 +232,7 @@ class _WireSend(Send):
         if self.alone is not None:
             self._leave(self.alone)
         self.headers(result, now)
-        self.library.follow(result, self)
+        self.side.follow(result, self)
         return result
 
     def raised(self, error: BaseException) -> None:
@@ -264,90 +246,80 @@ class _WireSend(Send):
         resends.leave_last(hop)
 
 
-class _Followed:
-    """What both stream classes share: counting, the end, and being dropped."""
+class _PlainSend(Send):
+    """A hop that is one send, its client's transport being the wire itself: nothing comes between that could see a frame."""
 
-    retrospan_send: Send | None = None
-    _bytes = 0
+    side: "_Side"
 
-    def __init__(self, inner: Any, send: Send) -> None:
-        self._inner, self.retrospan_send = inner, send
+    def returned(self, result: Any) -> Any:
+        self.headers(result, time_ns())
+        self.hop_last = True
+        if self.role is None and 200 <= result.status_code < 300:
+            self.answer = tuple(listed(result.headers))
+        self.side.follow(result, self)
+        self._leave()
+        return result
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "_inner":  # not initialised: without this, a copy would look for itself for ever
-            raise AttributeError(name)
-        return getattr(self._inner, name)
+    def raised(self, error: BaseException) -> None:
+        self.finish(time_ns(), error=type(error).__name__)
+        self._leave()
 
-    def __del__(self) -> None:
-        send = self.retrospan_send
-        if send is not None and send.end is None:
-            frames.left.append(partial(send.finish, time_ns(), body_end="abandoned", body_bytes=self._bytes))
-
-    def _over(self, error: BaseException | None = None, body_end: str | None = None) -> None:
-        # A reader that stops early has not failed, nor has one that is cancelled between two chunks of its own accord.
-        send = self.retrospan_send
-        if send is None or send.end is not None:
-            return
-        try:
-            send.finish(time_ns(), None if error is None else type(error).__name__, body_end, self._bytes)
-        except Exception as own:
-            fault(own)
+    def _leave(self) -> None:
+        resends.last.set(self)
+        if self.wire is None:  # nothing has come to the wire
+            _going.set(None)
 
 
-class _Library:
-    """One of the two: its hooks, its left-out URLs, and stream classes made from its own base classes, which it checks for."""
+_going: ContextVar[tuple[Any, _PlainSend] | None] = ContextVar("retrospan-going", default=None)
+"""The request whose plain send the client's hook has begun here, until the wire's hook, which comes next, has seen it."""
+
+
+def _past_plain(handle: Callable[..., Any], hook: Callable[..., Any]) -> Callable[..., Any]:
+    """The wire's hook, but for plain sends: all that is to be seen of one here is that it has come."""
+
+    def handle_request(transport: Any, request: Any) -> Any:
+        going = _going.get()
+        if going is not None and going[0] is request:
+            _going.set(None)
+            going[1].wire = True
+            return handle(transport, request)
+        return hook(transport, request)
+
+    return handle_request
+
+
+def _past_plain_async(handle: Callable[..., Any], hook: Callable[..., Any]) -> Callable[..., Any]:
+    async def handle_async_request(transport: Any, request: Any) -> Any:
+        going = _going.get()
+        if going is not None and going[0] is request:
+            _going.set(None)
+            going[1].wire = True
+            return await handle(transport, request)
+        return await hook(transport, request)
+
+    return handle_async_request
+
+
+class _Side:
+    """The synchronous or the asynchronous half of one of the two libraries: its hooks, and its left-out URLs."""
 
     tracer: Tracer | None = None
 
-    def __init__(self, module: ModuleType, name: str, hooks: ProgramHooks, shunned: WeakSet[Any]) -> None:
+    def __init__(
+        self, module: ModuleType, name: str, hooks: ProgramHooks, shunned: WeakSet[Any], asynchronous: bool
+    ) -> None:
+        learn(module.Headers)
         self._excluded = _excluded(name)
         self._hooks, self._shunned = hooks, shunned
         self.tells = any(hook is not None for hook in hooks)
-        self._synchronous = module.SyncByteStream
-        self._wires = (module.HTTPTransport, module.AsyncHTTPTransport)
-        self._make_send: type[_WireSend] = type("_WireSend", (_WireSend,), {"library": self})
-
-        class FollowedStream(_Followed, module.SyncByteStream):  # type: ignore[misc, name-defined]
-            def __iter__(self) -> Iterator[bytes]:
-                try:
-                    for chunk in self._inner:
-                        self._bytes += len(chunk)
-                        yield chunk
-                except GeneratorExit:
-                    raise
-                except BaseException as error:
-                    self._over(error)
-                    raise
-                self._over()
-
-            def close(self) -> None:
-                try:
-                    self._inner.close()
-                finally:
-                    send = self.retrospan_send
-                    if send is not None and send.end is None:
-                        self._over(body_end="closed")
-
-        class FollowedAsyncStream(_Followed, module.AsyncByteStream):  # type: ignore[misc, name-defined]
-            async def __aiter__(self) -> AsyncIterator[bytes]:
-                try:
-                    async for chunk in self._inner:
-                        self._bytes += len(chunk)
-                        yield chunk
-                except GeneratorExit:
-                    raise
-                except BaseException as error:
-                    self._over(error)
-                    raise
-                self._over()
-
-            async def aclose(self) -> None:
-                try:
-                    await self._inner.aclose()
-                finally:
-                    self._over(body_end="closed")
-
-        self._stream, self._async_stream = FollowedStream, FollowedAsyncStream
+        self.asynchronous = asynchronous
+        self.client = module.AsyncClient if asynchronous else module.Client
+        self.wire = module.AsyncHTTPTransport if asynchronous else module.HTTPTransport
+        self.handle = "handle_async_request" if asynchronous else "handle_request"
+        self.placed: Any = None  # our hook on the wire transport's class, where it is the only one
+        self._followed, self._forwarding = (
+            async_streams(module.AsyncByteStream) if asynchronous else sync_streams(module.SyncByteStream)
+        )
 
     def enter_client(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         """Before a hop of a client."""
@@ -357,31 +329,68 @@ class _Library:
             return None
         if self._shunned.data and client in self._shunned:  # type: ignore[attr-defined]  # quicker than its own truth
             return _Silence()
-        hop = _Hop(self, request, context)
-        if client._mounts or not isinstance(client._transport, self._wires):
+        outer: Any = context.get(KEY)
+        asked = self._asked(request, outer, context)
+        transport = client._transport
+        handle = getattr(transport, self.handle)
+        if client._mounts or not isinstance(transport, self.wire):
             propagate.inject(request.headers)  # where no wire follows, the trace goes on all the same
-        return hop
+        elif type(handle) is MethodType and handle.__func__ is self.placed:  # and nobody's wrapper of it
+            send = _PlainSend(asked, asked, asked.start, None, outer, context)
+            send.side = self
+            emit.propagate_to(request.headers, send.span, context)
+            _going.set((request, send))
+            return send
+        return _Hop(asked, outer, self, context)
+
+    def _asked(self, request: Any, outer: Frame | None, context: Context) -> Asked:
+        """What is asked for by this request, here and now."""
+        asked = Asked(request.method, request.url)
+        if frames.left:
+            waits.sweep(asked.start)
+        extensions = request.extensions
+        role = extensions.get("role") if extensions and isinstance(extensions, dict) else None
+        if role is not None and role in ROLES:
+            asked.role = role
+        elif waits.ROLE_KEY in context:
+            asked.role = waits.role_in(context)
+        span: Any = context.get(SPAN_KEY)
+        if span is not None:
+            asked.parent = span.get_span_context()
+        if self.tracer is not None:
+            asked.tracer = self.tracer
+        if asked.start > metrics.next_look:
+            metrics.look()
+        content = getattr(request, "_content", None)  # absent while the body is a stream: nothing to compare
+        if content is not None:
+            asked.content_key = hash(content)
+        if count := resends.asked_for(listed(request.headers)):
+            asked.resends = count
+        asked.request = ref(request)
+        waits.take(asked, outer)
+        return asked
 
     def enter_wire(self, transport: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _WireSend | None:
         """Before a send on the wire."""
-        context = get_current()
         request = args[0] if args else kwargs["request"]
+        context = get_current()
         frame: Any = context.get(KEY)
         # Right inside the client's hook nothing can have come between that says otherwise.
-        is_inside = frame is not None and frame.kind == "http" and frame.inside is context
+        is_inside = isinstance(frame, HTTPFrame) and frame.inside is context
         if (not is_inside and _is_suppressed(context)) or (
             self._excluded is not None and self._excluded.search(str(request.url))
         ):
             return None
-        hop = frame if is_inside else frames.nearest(HTTPFrame, frame) if frame is not None else None
+        hop = frames.hop_of(frame) if frame is not None else None
         if hop is not None and hop.is_open:
-            send = sends.begin(request, hop, frame, context, self._make_send)
+            send = sends.begin(request, hop, frame, context, _WireSend)
         else:  # a transport used without a client
-            hop = _Hop(self, request, context)
+            hop = _Hop(self._asked(request, frame, context), frame, self, context)
             hop.is_open = False
             context = get_current()
-            send = sends.begin(request, hop, hop, context, self._make_send)
+            send = sends.begin(request, hop, hop, context, _WireSend)
             send.alone = hop
+        send.side = self
         emit.propagate_to(request.headers, send.span, context)
         if self.tells:
             program_hooks.sending.set(send.span)
@@ -389,7 +398,7 @@ class _Library:
 
     def telling(self, handle: Callable[..., Any]) -> Callable[..., Any]:
         """A wire transport's method, with the program's own hooks around it."""
-        around = program_hooks.around_async if inspect.iscoroutinefunction(handle) else program_hooks.around
+        around = program_hooks.around_async if self.asynchronous else program_hooks.around
         return functools.wraps(handle)(around(handle, self._hooks))
 
     def follow(self, response: Any, send: Send) -> None:
@@ -399,8 +408,7 @@ class _Library:
             return
         stream = response.stream
         inner = getattr(stream, "_stream", None)  # inside the client's own wrapper, which measures `elapsed`
-        followed = self._stream if isinstance(stream, self._synchronous) else self._async_stream
         if inner is not None:
-            stream._stream = followed(inner, send)
+            stream._stream = self._followed(inner, send)
         else:
-            response.stream = followed(stream, send)
+            response.stream = self._forwarding(stream, send)

@@ -15,7 +15,6 @@ from opentelemetry import trace
 
 from . import emit, frames, sends
 from . import semconv as sc
-from .frames import HTTPFrame
 from .hooks import Call, LibraryInstrumentor
 
 
@@ -33,7 +32,7 @@ class HttpxRetriesInstrumentor(LibraryInstrumentor):
 
 
 def _scheduled(retry: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-    hop = frames.nearest(HTTPFrame)
+    hop = frames.current_hop()
     if hop is not None and hop.is_open:
         sends.settle(hop)
     answer = args[0] if args else kwargs.get("response")

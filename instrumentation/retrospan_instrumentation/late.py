@@ -19,6 +19,9 @@ from typing import ClassVar
 
 from opentelemetry.util.types import AttributeValue
 
+LateEvent = tuple[str, Mapping[str, AttributeValue], int]
+"""Name, attributes and time (ns since 1970) of an event."""
+
 
 class LateAttributes(Mapping[str, AttributeValue]):
     """What `facts()` says when it is read; told apart by identity. It says the same for ever once its span has ended."""
@@ -26,8 +29,11 @@ class LateAttributes(Mapping[str, AttributeValue]):
     read_late: ClassVar[bool] = True
     was_read = False
     """Whether it was read before it was complete; `facts()` sets it."""
-    late_events: Sequence[tuple[str, Mapping[str, AttributeValue], int]] = ()
-    """Events of its span, none of them added by `add_event`: name, attributes and time (ns since 1970)."""
+
+    @property
+    def late_events(self) -> Sequence[LateEvent]:
+        """Events of its span, none of them added by `add_event`."""
+        return ()
 
     def facts(self) -> dict[str, AttributeValue]:
         """What is known: until the span ends, that with which it starts."""

@@ -17,10 +17,10 @@ from weakref import ref
 from opentelemetry.context import Context
 from opentelemetry.util.types import AttributeValue
 
-from . import emit, frames, mapping, metrics
+from . import emit, mapping, metrics
 from . import semconv as sc
 from .contexts import get_current
-from .frames import KEY, BreakerFrame, HTTPFrame
+from .frames import KEY, BreakerFrame, Frame
 from .hooks import Call, LibraryInstrumentor, fault
 
 
@@ -33,19 +33,23 @@ class PybreakerInstrumentor(LibraryInstrumentor):
         return {"pybreaker": self._hook}
 
     def _hook(self, module: ModuleType) -> None:
-        self._listener = _listener(module)
+        listener = self._listener = _listener(module)
         self._heard: dict[int, ref[Any]] = {}
 
         def listen(breaker: Any) -> None:
-            heard = self._heard.get(id(breaker))
-            if heard is None or heard() is not breaker:
+            if self._listener not in (
+                getattr(breaker, "_listeners", None) or breaker.listeners
+            ):  # a tuple for each look
                 breaker.add_listener(self._listener)
                 metrics.breaker_seen(mapping.label_of(str(breaker.name or "")), _state_in_force(breaker))
                 self._heard[id(breaker)] = ref(breaker, partial(_forget, self._heard, id(breaker)))
 
         def call(state: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
             breaker = state._breaker
-            listen(breaker)
+            if listener not in (
+                getattr(breaker, "_listeners", None) or breaker.listeners
+            ):  # which makes a tuple each time
+                listen(breaker)
             context = get_current()
             frame: Any = context.get(KEY)
             if isinstance(frame, BreakerFrame) and frame.of == id(breaker):
@@ -56,7 +60,7 @@ class PybreakerInstrumentor(LibraryInstrumentor):
 
         def calling(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             listen(instance)
-            return _Calling(module, instance)
+            return _CallingBlock(module, instance)
 
         def moved(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             listen(instance)
@@ -100,6 +104,14 @@ def _frame_of(breaker: Any) -> BreakerFrame | None:
     return None
 
 
+def _decided(breaker: Any, outcome: str) -> None:
+    try:
+        if (frame := _frame_of(breaker)) is not None:
+            frame.outcome = outcome
+    except Exception as error:
+        fault(error)
+
+
 def _identity(breaker: Any, frame: BreakerFrame | None) -> dict[str, AttributeValue | None]:
     """Name, host and scope: the host is the one that the name says, else the request's inside, else the name itself."""
     name = str(breaker.name or "")
@@ -116,18 +128,14 @@ def _listener(module: ModuleType) -> Any:
         """Hears what breakers decide. pybreaker calls it inside the application's call: no fault may leave it."""
 
         def success(self, cb: Any) -> None:
-            self._decided(cb, "success")
+            frame = get_current().get(KEY)
+            if isinstance(frame, BreakerFrame) and frame.of == id(cb):  # as for most calls: nothing more to look for
+                frame.outcome = "success"
+            else:
+                _decided(cb, "success")
 
         def failure(self, cb: Any, exc: BaseException) -> None:
-            self._decided(cb, "failure")
-
-        def _decided(self, cb: Any, outcome: str) -> None:
-            try:
-                frame = _frame_of(cb)
-                if frame is not None:
-                    frame.outcome = outcome
-            except Exception as error:
-                fault(error)
+            _decided(cb, "failure")
 
         def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:
             try:
@@ -148,52 +156,43 @@ class _BreakerCall(BreakerFrame):
     """One call through a breaker: the frame, and what surrounds the call."""
 
     def __init__(self, module: ModuleType, breaker: Any, context: Context, state: str = "closed") -> None:
-        super().__init__(id(breaker), str(breaker.name or ""), state, context)
-        self._refusal, self._breaker = module.CircuitBreakerError, breaker
-        outer = self.outer
-        # The request that this breaker is inside of, if it is inside one.
-        self._hop = frames.nearest(HTTPFrame, outer) if outer is not None else None
-        self.enter(before=context)
+        Frame.__init__(self, context)  # `super()` and each step on the way would cost a third of it
+        self.of, self.state, self.held = id(breaker), state, []
+        self._module, self._breaker = module, breaker
+        self.enter(None, context)
 
     def returned(self, result: Any) -> Any:
-        self._over()
-        return result
-
-    def raised(self, error: BaseException) -> None:
-        if isinstance(error, self._refusal) and self.outcome is None:
-            self.state = "open"
-            if self._hop is not None:
-                self._hop.refused = True
-            emit.tell(sc.BREAKER_REJECTED, _identity(self._breaker, self))
-        self._over()
-
-    def _over(self) -> None:
-        hop = self._hop
         self.leave()
+        hop = self.hop
         if hop is not None and hop.is_open and not self.held:
             hop.breaker = (self.state, self.outcome or "none")
         self.close()
-
-
-class _Calling(Call):
-    """`with breaker.calling():`. What comes back is pybreaker's own context manager, inside a frame."""
-
-    def __init__(self, module: ModuleType, breaker: Any) -> None:
-        self._module, self._breaker = module, breaker
-
-    def returned(self, result: Any) -> Any:
-        return _CallingBlock(self._module, self._breaker, result)
+        return result
 
     def raised(self, error: BaseException) -> None:
-        pass
+        if isinstance(error, self._module.CircuitBreakerError) and self.outcome is None:
+            self.state = "open"
+            if self.hop is not None:
+                self.hop.refused = True
+            emit.tell(sc.BREAKER_REJECTED, _identity(self._breaker, self))
+        self.returned(None)
 
 
 class _CallingBlock(ContextDecorator):
-    """As pybreaker's own block, it decorates functions too, with a new block for each call."""
+    """`with breaker.calling():`, pybreaker's own block inside a frame. It decorates functions too, with a new one a call."""
 
-    def __init__(self, module: ModuleType, breaker: Any, block: Any) -> None:
+    _call: _BreakerCall | None = None
+
+    def __init__(self, module: ModuleType, breaker: Any, block: Any = None) -> None:
         self._module, self._breaker, self._block = module, breaker, block
-        self._call: _BreakerCall | None = None
+
+    def returned(self, result: Any) -> Any:
+        """What `calling` returned: its caller gets this one."""
+        self._block = result
+        return self
+
+    def raised(self, error: BaseException) -> None:
+        """It returned none."""
 
     def _recreate_cm(self) -> "_CallingBlock":
         return _CallingBlock(self._module, self._breaker, self._block._recreate_cm())

@@ -17,9 +17,10 @@ from typing import Any
 from . import hooks, waits
 from .hooks import Call, LibraryInstrumentor
 
+_PARAMETERS = ("name", "weight", "blocking", "timeout")
 _REFUSALS = ("BucketFullException", "LimiterDelayException")
 
-# One acquire passes through several of the hooked methods; the outermost counts.
+# One acquire may pass through several of the hooked methods; the outermost counts.
 _inside: ContextVar[bool] = ContextVar("retrospan-inside-limiter", default=False)
 
 
@@ -32,51 +33,44 @@ class PyrateLimiterInstrumentor(LibraryInstrumentor):
         return {"pyrate_limiter": self._hook}
 
     def _hook(self, module: ModuleType) -> None:
-        self.wrap(module.Limiter, "try_acquire", _enter)
-        self.wrap(module.Limiter, "_try_acquire", _enter)  # the sync decorator calls it directly
-        self.wrap(module.Limiter, "try_acquire_async", _enter, asynchronous=True)
+        # The sync decorator calls `_try_acquire` directly; where `try_acquire` comes to it too, one hook has both.
+        comes_to = getattr(getattr(module.Limiter.try_acquire, "__code__", None), "co_names", ())
+        if "_try_acquire" in comes_to:
+            self.wrap(module.Limiter, "_try_acquire", _enter)
+        else:
+            self.wrap(module.Limiter, "try_acquire", _enter_outer)
+            self.wrap(module.Limiter, "_try_acquire", _enter)
+        self.wrap(module.Limiter, "try_acquire_async", _enter_outer, asynchronous=True)
 
 
 def _is_refusal(error: BaseException) -> bool:
-    """3.x refuses by an exception; a caller that is cancelled got no permit either. Any other error says nothing."""
-    return type(error).__name__ in _REFUSALS or not isinstance(error, Exception)
+    """3.x refuses by an exception, 4.x inside by a TimeoutError; a caller that is cancelled got no permit either. Any other
+    error says nothing."""
+    return isinstance(error, TimeoutError) or type(error).__name__ in _REFUSALS or not isinstance(error, Exception)
 
 
 def _enter(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-    return None if _inside.get() else _Acquire(instance, *args, **kwargs)
+    return None if _inside.get() else _Acquire(instance, args, kwargs)
+
+
+def _enter_outer(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+    return None if _inside.get() else _OuterAcquire(instance, args, kwargs)
 
 
 class _Acquire(Call):
-    def __init__(
-        self,
-        limiter: Any,
-        name: Any = "pyrate",
-        weight: int = 1,
-        blocking: bool = True,
-        timeout: float = -1,
-        *_: Any,
-        **__: Any,
-    ) -> None:
-        self._limiter, self._name = limiter, str(name)
-        if not blocking:
-            self._max_delay_ms: int | None = 0
-        elif timeout is not None and timeout >= 0:
-            self._max_delay_ms = int(timeout * 1000)
-        else:
-            longest = getattr(limiter, "max_delay", None)  # 3.x sets it on the limiter; in 4.x there is none
-            self._max_delay_ms = int(longest) if isinstance(longest, (int, float)) else None
+    """One question to a limiter. All of the hooked methods have these parameters in this order, or the first of them."""
+
+    def __init__(self, limiter: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._limiter, self._args, self._kwargs = limiter, args, kwargs
         self._start = time_ns()
-        self._token = _inside.set(True)
 
     def returned(self, result: Any) -> Any:
-        _inside.reset(self._token)
         if result is not True and result is not False and inspect.isawaitable(result):
             return self._awaited(result)
-        waits.report(self._limiter, self._name, bool(result), self._start, self._max_delay_ms)
+        self._report(bool(result))
         return result
 
     def raised(self, error: BaseException) -> None:
-        _inside.reset(self._token)
         if _is_refusal(error):
             self._report(False)
 
@@ -99,4 +93,32 @@ class _Acquire(Call):
             hooks.fault(error)
 
     def _report(self, granted: bool) -> None:
-        waits.report(self._limiter, self._name, granted, self._start, self._max_delay_ms)
+        limiter, args, said = self._limiter, self._args, self._kwargs
+        if args:
+            said = dict(zip(_PARAMETERS, args, strict=False)) | said
+        name, timeout = said.get("name", "pyrate"), said.get("timeout", -1)
+        if not said.get("blocking", True):
+            longest: Any = 0
+        elif timeout is not None and timeout >= 0:
+            longest = timeout * 1000
+        else:  # 3.x sets it on the limiter, in milliseconds; in 4.x there is none
+            longest = getattr(limiter, "max_delay", None)
+        if longest is not None:
+            longest = int(longest) if isinstance(longest, (int, float)) else None
+        waits.report(limiter, str(name), granted, self._start, longest)
+
+
+class _OuterAcquire(_Acquire):
+    """Through a method that comes to others of those hooked."""
+
+    def __init__(self, limiter: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        super().__init__(limiter, args, kwargs)
+        self._token = _inside.set(True)
+
+    def returned(self, result: Any) -> Any:
+        _inside.reset(self._token)
+        return super().returned(result)
+
+    def raised(self, error: BaseException) -> None:
+        _inside.reset(self._token)
+        super().raised(error)

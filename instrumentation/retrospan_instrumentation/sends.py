@@ -4,7 +4,7 @@ The wire hook makes a `Send` when a request goes out; the client hook makes one 
 that no wire gave. A span ends when its body is over and nobody holds it: the hop until it knows which send's response the
 client got, and the breaker outside until it has decided. It then ends with its true end time.
 
-Nothing here takes a lock: what only one thread may do is claimed by popping a list, which is atomic.
+Nothing here takes a lock: what only one thread may do is claimed by taking it out of a list or a set, which is atomic.
 """
 
 import os
@@ -13,23 +13,26 @@ from typing import Any, TypeVar
 
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode
-from opentelemetry.util.types import AttributeValue
 
-from . import emit, mapping, metrics, resends, waits
+from . import emit, metrics, resends, waits
 from . import semconv as sc
 from .contexts import get_current
-from .frames import AttemptFrame, BreakerFrame, CacheAnswer, Frame, HTTPFrame, RetryFrame, Target, at_end
-from .late import LateAttributes
+from .frames import Asked, AttemptFrame, BreakerFrame, CacheAnswer, Frame, HTTPFrame, RetryFrame, Target, at_end
+from .headers import listed
 from .retry_after import retry_after
-from .urls import url_hash
+from .send_facts import METHODS, SendFacts
 
-_METHODS = frozenset(("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE", "CONNECT", "QUERY"))
 _OK = 200
 _NOT_MODIFIED = 304
 _BODILESS = (204, _NOT_MODIFIED)
 _CONFIRMED = CacheAnswer(hit=True, revalidated=True, stale=False)
+_CLIENT = SpanKind.CLIENT
 _ERROR = Status(StatusCode.ERROR)
-_NO_RETRIES: list[RetryFrame] = []
+
+Around = tuple[RetryFrame | None, resends.Path, BreakerFrame | None, AttemptFrame | None, bool]
+"""What a send is inside of: the outermost open retry frame and the way from it inward, the nearest breaker, the nearest
+attempt, and whether that breaker decides: no retry frame lies between."""
+_NOTHING: Around = (None, (), None, None, False)
 
 
 def is_retryable(status: int) -> bool:
@@ -42,86 +45,67 @@ _S = TypeVar("_S", bound="Send")
 _open: set["Send"] = set()
 
 
-class Send(LateAttributes):
-    """One send, and its span's attributes. `wire`: True on the wire, False answered by a cache without, None unknown."""
+class Send(SendFacts):
+    """One send: when it begins, its answer, its end, and who holds it until then."""
 
-    # What most sends never learn stands here: a send is made for every request, and each store counts.
-    end: int | None = None
-    status: int | None = None
-    ttfb: int | None = None
-    delay: int | None = None
-    retry_wait: int | None = None
-    retry_after: float | None = None
-    error: str | None = None
-    body_bytes: int | None = None
-    body_end: str | None = None
-    protocol: bytes | None = None
-    attempt: AttemptFrame | None = None
-    resend_count = 0
-    retry_source: str | None = None
-    breaker_state: str | None = None
-    breaker_recorded: str | None = None
-    cache: CacheAnswer | None = None  # on the wire that goes without saying: no cache answered
-    hop_last = False
+    # What a later send asks of it: what the client asked for, the attempts that it was made in, what the first one in its
+    # attempt had, whether it was sent at all, and failed by a 429, a 5xx or an exception: what a client retries.
+    asked: Asked
+    path: resends.Path
+    base = 0
+    was_sent = True
+    has_failed = False
+    hop: HTTPFrame | None  # while it may turn out to be, or not to be, the one whose response the client gets
 
     def __init__(
         self,
-        hop: HTTPFrame,
-        frame: Frame,
+        asked: Asked,
+        target: Target,
         start: int,
         wire: bool | None,
+        outer: Frame | None,
         context: Context,
-        target: Target,
-        is_send: bool,
+        hop: HTTPFrame | None = None,
+        is_send: bool = True,
     ) -> None:
-        self.hop: HTTPFrame | None = hop
-        self.target = target
-        self.start, self.wire, self.role = start, wire, hop.role
-        self.holds: list[object] = []
-        self._unended = [True]
-        if frame is hop and hop.outer is None:
-            retries, breaker, decides = _NO_RETRIES, None, False
-        else:
-            retries, breaker, attempt, decides = _around(frame if frame is not hop else hop.outer)
-            if attempt is not None:
-                self.attempt = attempt
-        count, source, before, self.past = resends.count(hop, retries, is_send)
-        if count:
-            self.resend_count, self.retry_source = count, source
-            if before is not None and before.end is not None:
-                self.retry_wait = max(0, start - before.end)
-        self.span: Span = (hop.tracer or emit.tracer()).start_span(
-            target.method if target.method in _METHODS else "HTTP",
-            context,
-            SpanKind.CLIENT,
-            self,
-            start_time=start,
+        """A send begins, inside these frames; `hop` is its hop's, where that may have several sends."""
+        self.asked, self.target, self.start, self.wire, self.role = asked, target, start, wire, asked.role
+        # What is asked of every send is set here: to find a class's default costs more than that.
+        self.end = self.error = self.attempt = self.hop = None
+        self.was_read = False
+        self.holds: Any = ()  # a list, once there is one
+        outermost, self.path, breaker, attempt, decides = _NOTHING if outer is None else _around(outer)
+        if attempt is not None:
+            self.attempt = attempt
+        resends.count(self, hop, outermost, is_send)
+        self.span: Span = (asked.tracer or emit.tracer()).start_span(
+            target.method if target.method in METHODS else "HTTP", context, _CLIENT, self, start_time=start
         )
-        if hop.waits:
-            self.delay = waits.tell_taken(hop, self.span, self)
-        if breaker is not None or (hop.breaker is not None and not wire):
-            self._hear_breaker(hop, breaker, decides)
-        _open.add(self)
-
-    def _hear_breaker(self, hop: HTTPFrame, breaker: BreakerFrame | None, decides: bool) -> None:
-        """The nearest breaker gives the state; it decides the outcome too, unless a retry frame lies between."""
-        if not self.wire and hop.breaker is not None:
+        if asked.waits:
+            self.delay = waits.tell_taken(asked, self, self.span)
+        if hop is not None and hop.breaker is not None and not wire:
             self.breaker_state, self.breaker_recorded = hop.breaker
-        elif breaker is not None:
+        elif breaker is not None:  # the nearest gives the state; it decides the outcome too, if no retry lies between
             self.breaker_state, self.breaker_recorded = breaker.state, "none"
-            breaker.host = self.target.host
+            breaker.target = target
             if decides and breaker.is_open:
                 breaker.hold(self)
+        _open.add(self)
+
+    def hold(self, by: object) -> None:
+        """Not to end before this one lets go, too. Called by the thread that begins it alone."""
+        if self.holds:
+            self.holds.append(by)
+        else:
+            self.holds = [by]
 
     def headers(self, response: Any, now: int) -> None:
         """The response's headers are in, at `now` (ns)."""
-        past = self.past
-        self.status = past.status = status = response.status_code
-        self.ttfb, past.end = now - self.start, now
-        past.failed = False
+        self.status = status = response.status_code
+        self.ttfb = now - self.start
         if status != _OK:
             if is_retryable(status):
-                past.fail()
+                resends.fail(self)
             self.retry_after = retry_after(response.headers, status)
         self.protocol = response.extensions.get("http_version")
         attempt = self.attempt
@@ -138,7 +122,7 @@ class Send(LateAttributes):
         if cache is not None and (cache.hit or not self.wire):
             self.cache = cache
         if self.role is None and 200 <= response.status_code < 300:
-            self.role = mapping.role_of_media_type(response.headers.get("content-type"))
+            self.answer = tuple(listed(response.headers))
 
     def finish(
         self, now: int, error: str | None = None, body_end: str | None = None, body_bytes: int | None = None
@@ -146,11 +130,11 @@ class Send(LateAttributes):
         """The send is over, body and all, at `now` (ns); only the first call counts."""
         if self.end is not None:
             return
-        self.end = self.past.end = now
+        self.end = now
         self.body_bytes = body_bytes
         if error is not None:
             self.error = error
-            self.past.fail()
+            resends.fail(self)
         if body_end is not None:
             if not self._has_no_body():
                 self.body_end = body_end
@@ -167,18 +151,9 @@ class Send(LateAttributes):
         return self.status in _BODILESS or self.target.method == "HEAD"
 
     @property
-    def is_open(self) -> bool:
-        """Whether its span has not ended yet."""
-        return bool(self._unended)
-
-    @property
     def is_settled(self) -> bool:
         """Whether its response or its error is known."""
         return self.status is not None or self.end is not None
-
-    def leave_to_parent(self) -> None:
-        """In a forked child: the span is the parent's to end."""
-        self._unended.clear()
 
     def let_go(self, hop: HTTPFrame) -> None:
         """The hop knows that this send is not, or is, the one whose response the client gets."""
@@ -199,21 +174,22 @@ class Send(LateAttributes):
     def _end(self) -> None:
         """It is over, and nobody holds it: end its span, once."""
         try:
-            self._unended.pop()
-        except IndexError:
+            _open.remove(self)
+        except KeyError:  # another thread was faster, or this is a fork's child: it is the parent's to end
             return
-        span = self.span
+        self.is_open = False
+        span, status = self.span, self.status
         if self.was_read and span.is_recording():
             span.set_attributes(self._attributes())
-        if (self.error is not None or (self.status is not None and self.status >= 400)) and span.is_recording():
+        if (self.error is not None or (status is not None and status >= 400)) and span.is_recording():
             span.set_status(_ERROR)
         span.end(self.end)
         # The span may keep this until it is exported: nothing of the call stays alive by it, nor the span by itself.
-        self.hop = None
+        if self.hop is not None:
+            self.hop = None
         if self.attempt is not None:
             self.attempt = None
         self.span = INVALID_SPAN
-        _open.discard(self)
         if metrics.live is not None and self.wire:
             self._measure(metrics.live)
 
@@ -223,96 +199,34 @@ class Send(LateAttributes):
 
     def _measure_cache(self, live: metrics.Instruments, cache: CacheAnswer) -> None:
         said = "stale" if cache.stale else "revalidated" if cache.revalidated else "hit" if cache.hit else "miss"
-        facts = {sc.SERVER_ADDRESS: self.target.host, sc.HTTP_REQUEST_ROLE: self.role, sc.HTTP_CACHE_RESULT: said}
+        facts = {
+            sc.SERVER_ADDRESS: self.target.host,
+            sc.HTTP_REQUEST_ROLE: self.role_said(),
+            sc.HTTP_CACHE_RESULT: said,
+        }
         live.told(sc.HTTP_CACHE, facts)
 
-    def facts(self) -> dict[str, AttributeValue]:
-        """What is known: until the span ends, that with which it starts."""
-        facts = self._identity()
-        if self._unended:
-            self.was_read = True
-        else:
-            facts |= self._attributes()
-        return facts
 
-    def _identity(self) -> dict[str, AttributeValue]:
-        """What a sampler may decide by: the conventions ask for it at the span's start."""
-        target = self.target
-        return {
-            sc.HTTP_REQUEST_METHOD: target.method if target.method in _METHODS else "_OTHER",
-            sc.SERVER_ADDRESS: target.host,
-            sc.SERVER_PORT: target.port,
-            sc.URL_SCHEME: target.scheme,
-        }
-
-    def _outcome(self) -> dict[str, AttributeValue]:
-        facts: dict[str, AttributeValue] = {}
-        status = self.status
-        if status is not None:
-            facts[sc.HTTP_RESPONSE_STATUS_CODE] = status
-            if status >= 400:
-                facts[sc.ERROR_TYPE] = str(status)
-        if self.error is not None:
-            facts[sc.ERROR_TYPE] = self.error
-        return facts
-
-    def _attributes(self) -> dict[str, AttributeValue]:
-        """What is known. Written out by cases, since this runs for every request, and most are answered plainly."""
-        facts = self._outcome()
-        facts[sc.URL_HASH] = url_hash(self.target.address)
-        facts[sc.HTTP_REQUEST_HOP_LAST] = self.hop_last
-        facts[sc.HTTP_REQUEST_RESEND_COUNT] = self.resend_count
-        if self.wire is not None:
-            facts[sc.HTTP_REQUEST_WIRE] = self.wire
-        if self.role is not None:
-            facts[sc.HTTP_REQUEST_ROLE] = self.role
-        if self.body_bytes is not None:
-            facts[sc.HTTP_RESPONSE_BODY_SIZE] = self.body_bytes
-        if self.protocol:
-            facts[sc.NETWORK_PROTOCOL_VERSION] = self.protocol[5:].decode("ascii", "replace")  # of b"HTTP/1.1"
-        if self.ttfb is not None:
-            facts[sc.HTTP_RESPONSE_TTFB_MS] = waits.milliseconds(self.ttfb)
-        if self.delay is not None:
-            facts[sc.RATE_LIMITER_DELAY_MS] = waits.milliseconds(self.delay)
-        if self.breaker_state is not None:
-            facts[sc.CIRCUIT_BREAKER_STATE] = self.breaker_state
-            facts[sc.CIRCUIT_BREAKER_RECORDED] = self.breaker_recorded or "none"
-        if self.resend_count or self.cache is not None or self.body_end is not None or self.retry_after is not None:
-            facts |= emit.known(self._rarer_facts())
-        return facts
-
-    def _rarer_facts(self) -> emit.Facts:
-        cache, retry_wait = self.cache, self.retry_wait
-        return {
-            sc.RETRY_SOURCE: self.retry_source,
-            sc.RETRY_WAIT_MS: None if retry_wait is None else waits.milliseconds(retry_wait),
-            sc.HTTP_RESPONSE_RETRY_AFTER: self.retry_after,
-            sc.HTTP_RESPONSE_BODY_END: self.body_end,
-            sc.HTTP_CACHE_HIT: None if cache is None else cache.hit,
-            sc.HTTP_CACHE_REVALIDATED: None if cache is None else cache.revalidated,
-            sc.HTTP_CACHE_STALE: None if cache is None else cache.stale,
-        }
-
-
-def _around(frame: Frame | None) -> tuple[list[RetryFrame], BreakerFrame | None, AttemptFrame | None, bool]:
-    """What a send is inside of: open retry frames (outermost first), the nearest breaker and attempt, and whether that
-    breaker decides: no retry frame lies between."""
-    retries: list[RetryFrame] = []
+def _around(frame: Frame | None) -> Around:
+    """What a send is inside of, as seen from this frame outward."""
+    outermost: RetryFrame | None = None
+    path: resends.Path = ()
     breaker: BreakerFrame | None = None
     attempt: AttemptFrame | None = None
     decides = True
     while frame is not None:
-        kind = frame.kind
-        if kind == "retry":
+        if isinstance(frame, RetryFrame):
             if frame.is_open:
-                retries.insert(0, frame)  # type: ignore[arg-type]  # its kind says so
-            decides = decides and breaker is not None
-        elif kind == "breaker" and breaker is None:
-            breaker = frame  # type: ignore[assignment]
-        elif kind == "attempt" and attempt is None:
-            attempt = frame  # type: ignore[assignment]
+                outermost, path = frame, ((frame.serial, frame.attempt), *path)
+            if breaker is None:
+                decides = False
+        elif isinstance(frame, BreakerFrame):
+            if breaker is None:
+                breaker = frame
+        elif attempt is None and isinstance(frame, AttemptFrame):
+            attempt = frame
         frame = frame.outer
-    return retries, breaker, attempt, decides
+    return outermost, path, breaker, attempt, decides
 
 
 def begin(request: Any, hop: HTTPFrame, frame: Frame, context: Context, make: type[_S]) -> _S:
@@ -320,12 +234,15 @@ def begin(request: Any, hop: HTTPFrame, frame: Frame, context: Context, make: ty
     its client gets."""
     if hop.sends and hop.is_open:
         settle(hop)
-    method, url, target = request.method, request.url, hop.target
+    method, url = request.method, request.url
+    target: Target = hop.asked
     if (url is not target.url and url != target.url) or method != target.method:
         target = Target(method, url)  # a transport between sends elsewhere: the row is of where it went
-    send = make(hop, frame, time_ns(), True, context, target, True)
+    outer = frame if frame is not hop else hop.outer
+    send = make(hop.asked, target, time_ns(), True, outer, context, hop)
+    send.hop = hop
     if hop.is_open:
-        send.holds.append(hop)
+        send.hold(hop)
         hop.sends.append(send)
         if not hop.is_open:  # it was concluded meanwhile, in another thread
             send.let_go(hop)
@@ -353,7 +270,7 @@ def conclude(hop: HTTPFrame, response: Any, error: BaseException | None, carried
         late = _after_the_fact(hop, response, error, cache if answered_alone else None)
     elif response is not None:
         winner = carried if carried is not None else hop.sends[-1] if hop.sends else None
-        if winner is not None and winner._unended:
+        if winner is not None and winner.is_open:
             winner.received(response, cache)
     while hop.sends:
         try:
@@ -371,10 +288,12 @@ def _after_the_fact(
     hop: HTTPFrame, response: Any, error: BaseException | None, cache: CacheAnswer | None
 ) -> Send | None:
     now = time_ns()
-    start = (hop.cache_started or hop.started) if response is not None else hop.started
+    asked = hop.asked
+    start = (hop.cache_started or asked.start) if response is not None else asked.start
     wire = False if cache is not None else None
-    context = emit.below(hop.parent, get_current())
-    send = Send(hop, hop, start, wire, context, hop.target, response is not None or not hop.refused)
+    context = emit.below(asked.parent, get_current())
+    is_send = response is not None or not hop.refused
+    send = Send(asked, asked, start, wire, hop.outer, context, hop, is_send)
     if response is None:
         send.finish(now, error=type(error).__name__)
         return None
@@ -387,18 +306,12 @@ def _end_open() -> None:
     """The process ends: a body that was not read to its end is abandoned, and no breaker decides any more."""
     now = time_ns()
     for send in list(_open):
-        send.holds.clear()
+        send.holds = ()
         if send.is_settled:
             send.finish(now, body_end="abandoned")
             send.release()
 
 
-def _leave_to_parent() -> None:
-    for send in _open:
-        send.leave_to_parent()
-    _open.clear()
-
-
 at_end.append(_end_open)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_to_parent)
+    os.register_at_fork(after_in_child=_open.clear)

@@ -5,22 +5,30 @@
 
 Hooks the calling form (`Retrying.__call__`, so decorated functions too) and the loop form (`for attempt in Retrying()`),
 sync and async. The frame says which attempt a request belongs to; stamina is covered, being built on tenacity.
+
+Most calls succeed at once and pay for their frame alone. A retry is seen where its wait begins, in
+`RetryCallState.prepare_for_next_attempt`, which every form calls, and a program that drives `iter` itself. When the wait is
+over, or a loop is, only `iter` tells.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from time import time_ns
 from types import ModuleType
 from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
-from opentelemetry.util.types import AttributeValue
 
 from . import emit, frames, sends
 from . import semconv as sc
 from .contexts import get_current
-from .frames import SPAN_KEY, HTTPFrame, RetryFrame
+from .frames import SPAN_KEY, RetryFrame
 from .hooks import Call, LibraryInstrumentor
+
+_LOOP = "_retrospan_loop"
+_INTERNAL = SpanKind.INTERNAL
 
 
 class TenacityInstrumentor(LibraryInstrumentor):
@@ -32,22 +40,10 @@ class TenacityInstrumentor(LibraryInstrumentor):
         return {"tenacity": self._hook}
 
     def _hook(self, module: ModuleType) -> None:
-        sleep = module.DoSleep
-
-        def iterated(retrying: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-            state = args[0] if args else kwargs["retry_state"]
-            if state.outcome is not None:
-                return _Iteration(sleep, state)
-            # Nothing has been tried since the last step: an attempt comes next. A call's frame begins with the first.
-            if state.attempt_number == 1:
-                return None
-            frame = frames.current()
-            if isinstance(frame, RetryFrame) and frame.of == id(retrying):
-                frame.begin_attempt(state.attempt_number)
-            return None
-
+        iterated = partial(_iterated, module.DoSleep)
         self.wrap(module.Retrying, "__call__", _Retrying)
-        self.wrap(module.BaseRetrying, "iter", iterated)
+        self.wrap(module.BaseRetrying, "iter", iterated, choose=_after_first)
+        self.wrap(module.RetryCallState, "prepare_for_next_attempt", _scheduled)
         manager = module.AttemptManager
         self.wrap(manager, "__enter__", _enter_attempt)
         self.wrap(manager, "__exit__", _leave_attempt)
@@ -55,24 +51,71 @@ class TenacityInstrumentor(LibraryInstrumentor):
         # `__aexit__` needs no hook: it calls `__exit__`.
         if hasattr(module, "AsyncRetrying"):
             self.wrap(module.AsyncRetrying, "__call__", _Retrying, asynchronous=True)
-            self.wrap(module.AsyncRetrying, "iter", iterated, asynchronous=True)
+            self.wrap(module.AsyncRetrying, "iter", iterated, asynchronous=True, choose=_after_first)
+
+
+def _after_first(function: Callable[..., Any], hook: Callable[..., Any]) -> Callable[..., Any]:
+    """The hook, but for the first attempt of a call: most have no other, and what the policy says of it is not for us."""
+
+    def iterated(retrying: Any, retry_state: Any) -> Any:
+        is_first_of_call = retry_state.attempt_number == 1 and retry_state.fn is not None
+        return function(retrying, retry_state) if is_first_of_call else hook(retrying, retry_state)
+
+    return iterated
+
+
+def _iterated(sleep: type, retrying: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+    state = args[0] if args else kwargs["retry_state"]
+    if state.outcome is not None:
+        loop = _loop_of(state)
+        return None if loop is None else _Decision(sleep, loop)
+    # Nothing has been tried since the last step: an attempt comes next. It begins after the wait and no sooner: until then,
+    # what the last one left running sends for that. A call's frame begins with the first.
+    if state.attempt_number > 1 and (frame := _frame_of(retrying)) is not None:
+        frame.begin_attempt(state.attempt_number)
+    return None
+
+
+def _frame_of(retrying: Any) -> RetryFrame | None:
+    """The frame of a call of this policy, if that is the current one."""
+    frame = frames.current()
+    return frame if isinstance(frame, RetryFrame) and frame.of == id(retrying) else None
+
+
+class _Loop:
+    """The frame of a loop, kept on the loop's state. A loop left by `break` or a cancellation is over when that is collected.
+
+    (The frame may live on for as long as a thread that was started inside.)
+    """
+
+    def __init__(self, frame: RetryFrame) -> None:
+        self.frame = frame
+
+    def __del__(self) -> None:
+        if self.frame.is_open:
+            frames.left.append(partial(_close, self.frame, time_ns()))
+
+
+def _loop_of(state: Any) -> RetryFrame | None:
+    """The frame of the loop that this state is of."""
+    loop = state.__dict__.get(_LOOP)
+    return None if loop is None else loop.frame
 
 
 def _open(frame: RetryFrame, context: Context) -> None:
     """Enter; with a span of its own where nothing else would hold the attempts together."""
     current: Any = context.get(SPAN_KEY)
-    if (current is None or not current.is_recording()) and (
-        frame.outer is None or frames.nearest(HTTPFrame, frame.outer) is None
-    ):
-        frame.span = emit.tracer().start_span(sc.SPAN_RETRY, context, SpanKind.INTERNAL)
+    if frame.hop is None and (current is None or not current.is_recording()):
+        frame.span = emit.tracer().start_span(sc.SPAN_RETRY, context, _INTERNAL)
     frame.enter(frame.span, context)
 
 
-def _close(frame: RetryFrame) -> None:
+def _close(frame: RetryFrame, at: int | None = None) -> None:
     frame.close()
-    span, frame.span = frame.span, None
+    span = frame.span
     if span is not None:
-        span.end()
+        frame.span = None
+        span.end(at)
 
 
 class _Retrying(RetryFrame):
@@ -80,7 +123,7 @@ class _Retrying(RetryFrame):
 
     def __init__(self, retrying: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         context = get_current()
-        super().__init__(id(retrying), context)
+        RetryFrame.__init__(self, id(retrying), context)
         _open(self, context)
 
     def returned(self, result: Any) -> Any:
@@ -93,45 +136,42 @@ class _Retrying(RetryFrame):
         _close(self)
 
 
-class _Iteration:
-    """The policy's word on an outcome: a wait, or the end."""
+class _Decision:
+    """The policy's word on an attempt of a loop: a wait, or the loop's end."""
 
-    def __init__(self, sleep: type, state: Any) -> None:
-        self._sleep, self._state = sleep, state
+    def __init__(self, sleep: type, loop: RetryFrame) -> None:
+        self._sleep, self._loop = sleep, loop
 
     def returned(self, result: Any) -> Any:
-        if isinstance(result, self._sleep):
-            self._scheduled(float(result))  # type: ignore[arg-type]  # tenacity's DoSleep is a float
-        else:
-            _end_loop(self._state)
+        if not isinstance(result, self._sleep):
+            _close(self._loop)
         return result
 
     def raised(self, error: BaseException) -> None:
-        _end_loop(self._state)
-
-    def _scheduled(self, wait: float) -> None:
-        attributes: dict[str, AttributeValue] = {sc.RETRY_ATTEMPT: self._state.attempt_number, sc.RETRY_WAIT: wait}
-        outcome = self._state.outcome
-        if outcome is not None and outcome.failed:
-            attributes[sc.ERROR_TYPE] = type(outcome.exception()).__name__
-        emit.tell(sc.RETRY_SCHEDULED, attributes, on=trace.get_current_span())
-        hop = frames.nearest(HTTPFrame)
-        if hop is not None and hop.is_open:
-            sends.settle(hop)  # it will be sent again: do not keep the row back while the policy sleeps
+        _close(self._loop)
 
 
-def _end_loop(state: Any) -> None:
-    frame = state.__dict__.get("_retrospan_frame")
-    if frame is not None:
-        _close(frame)
+def _scheduled(state: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """A wait begins, and another attempt comes after it."""
+    outcome = state.outcome
+    facts: emit.Facts = {
+        sc.RETRY_ATTEMPT: state.attempt_number,
+        sc.RETRY_WAIT: None if state.next_action is None else float(state.upcoming_sleep),
+        sc.ERROR_TYPE: type(outcome.exception()).__name__ if outcome is not None and outcome.failed else None,
+    }
+    emit.tell(sc.RETRY_SCHEDULED, facts, on=trace.get_current_span())
+    hop = frames.current_hop()
+    if hop is not None and hop.is_open:
+        sends.settle(hop)  # it will be sent again: do not keep the row back while the policy sleeps
 
 
 def _enter_attempt(manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """The loop form: one frame a loop, kept on the loop's state, entered again for each attempt."""
     state = manager.retry_state
-    frame = state.__dict__.get("_retrospan_frame")
+    frame = _loop_of(state)
     if frame is None:
-        frame = state.__dict__["_retrospan_frame"] = RetryFrame(id(state))
+        frame = RetryFrame(id(state))
+        state.__dict__[_LOOP] = _Loop(frame)
     frame.is_open = True
     frame.begin_attempt(state.attempt_number)
     if frame.span is None:
@@ -142,8 +182,8 @@ def _enter_attempt(manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 def _leave_attempt(manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """A clean end of the `with` block is the loop's end; after an exception the policy decides."""
-    frame = manager.retry_state.__dict__.get("_retrospan_frame")
-    if frame is not None:
-        frame.leave()
+    loop = _loop_of(manager.retry_state)
+    if loop is not None:
+        loop.leave()
         if not args or args[0] is None:
-            _close(frame)
+            _close(loop)

@@ -13,20 +13,23 @@ Refusals followed by a grant are polling, and one acquire, timed from the first 
 
 import os
 from contextvars import ContextVar
-from time import monotonic_ns, time_ns
-from typing import Any
+from time import time_ns
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from opentelemetry.context import Context, create_key
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, Span, SpanContext
 from opentelemetry.util.types import AttributeValue
 
-from . import emit, frames, mapping
+from . import emit, frames, mapping, metrics
 from . import semconv as sc
 from .contexts import get_current
-from .frames import KEY, SPAN_KEY, HTTPFrame, at_end, left
+from .frames import KEY, SPAN_KEY, Asked, HTTPFrame, at_end, left
 from .hooks import fault
 from .late import LateAttributes
+
+if TYPE_CHECKING:
+    from .send_facts import SendFacts
 
 ROLE_KEY = create_key("retrospan-role")
 _SECOND = 1_000_000_000
@@ -42,8 +45,9 @@ _MOST_LEFT = 64  # a limiter that guards no requests leaves a wait a call: the o
 alone: ContextVar[tuple["Wait", ...]] = ContextVar("retrospan-waits", default=())
 """What was left outside every frame, in this task or thread."""
 # What drain() tells, oldest first: grants that no request has taken, refusals that a grant may yet follow.
-_granted: dict[int, "Wait"] = {}
-_refused: dict[int, "Wait"] = {}
+_granted: dict["Wait", None] = {}
+_refused: dict["Wait", None] = {}
+_TOLD = object()
 _polls: dict[frames.Poll, "Wait"] = {}
 _swept = [0]  # when the last look was taken at what nobody will take: not at every call of a hook
 
@@ -55,6 +59,9 @@ def milliseconds(nanoseconds: int) -> int:
 
 class Wait(LateAttributes):
     """One acquire, or one final refusal, and the attributes of what tells of it."""
+
+    untaken: list[bool]
+    """Empty once a request has it; there when it was left outside every frame."""
 
     def __init__(
         self,
@@ -68,53 +75,42 @@ class Wait(LateAttributes):
     ) -> None:
         self.name, self.action, self.start, self.end, self.max_delay_ms = name, action, start, end, max_delay_ms
         self.host = mapping.host_of(name)
-        self.role = mapping.role_of(name) or role_in(context)
-        parent: Any = context.get(SPAN_KEY)
-        self.parent: SpanContext = _NOBODY if parent is None else parent.get_span_context()
+        self.role = role_in(context) if ROLE_KEY in context else None  # what the program says; the name comes first
+        self.span: Any = context.get(SPAN_KEY)
         self.owner = owner
-        self._untaken, self._untold = [True], [True]
-
-    def take(self) -> bool:
-        """True for the first caller only: it has the wait. (Popping a list is atomic: no lock on the caller's path.)"""
-        try:
-            return self._untaken.pop()
-        except IndexError:
-            return False
 
     @property
-    def taken(self) -> bool:
-        """Whether some request has it."""
-        return not self._untaken
+    def parent(self) -> SpanContext:
+        """The span that was current when the limiter was asked."""
+        return _NOBODY if self.span is None else self.span.get_span_context()
+
+    def take(self) -> bool:
+        """True for the first caller only: it has this wait, which was left outside every frame. (Popping a list is atomic: no
+        lock on the caller's path. One that was left in a frame is whose who removes it there.)"""
+        try:
+            return self.untaken.pop()
+        except IndexError:
+            return False
 
     @property
     def owner_is_over(self) -> bool:
         """Whether the task, thread or piece of work that waited has finished."""
         return frames.is_over(self.owner)
 
-    def leave_to_parent(self) -> None:
-        """In a forked child: what waited before the fork is the parent's to tell, though a request here may take it."""
-        self._untold.clear()
+    def claim(self, by: Asked | None = None) -> bool:
+        """True for the first caller only: it tells the wait, which is for this request."""
+        if (_granted if self.action == "acquire" else _refused).pop(self, _TOLD) is _TOLD:
+            return False
+        if by is not None:
+            if self.host is None:
+                self.host = by.host
+            if self.role is None:
+                self.role = by.role
+        return True
 
-    def tell(
-        self,
-        host: str | None = None,
-        role: str | None = None,
-        on: Span | None = None,
-        late: LateAttributes | None = None,
-    ) -> None:
-        """Emit it once: as an event on its request's span when it was granted at once, else as a span with its true times."""
-        try:
-            self._untold.pop()
-        except IndexError:
-            return
-        (_granted if self.action == "acquire" else _refused).pop(id(self), None)
-        if self.host is None:
-            self.host = host
-        if self.role is None:
-            self.role = role
-        if on is not None and self.action == "acquire" and self.end - self.start < _AT_ONCE:
-            emit.tell(sc.RATE_LIMITER_ACQUIRE, self, end=self.end, on=on, late=late)
-        else:
+    def tell(self, by: Asked | None = None) -> None:
+        """Emit it once, as a span with its true times."""
+        if self.claim(by):
             emit.tell(f"rate_limiter.{self.action}", self.facts(), self.start, self.end, parent=self.parent)
 
     def facts(self) -> dict[str, AttributeValue]:
@@ -125,28 +121,30 @@ class Wait(LateAttributes):
                 sc.RATE_LIMITER_DELAY_MS: milliseconds(self.end - self.start),
                 sc.RATE_LIMITER_MAX_DELAY_MS: self.max_delay_ms,
                 sc.SERVER_ADDRESS: self.host,
-                sc.HTTP_REQUEST_ROLE: self.role,
+                sc.HTTP_REQUEST_ROLE: mapping.role_of(self.name) or self.role,
             }
         )
 
 
 def report(limiter: object, name: str, granted: bool, start: int, max_delay_ms: int | None) -> None:
     """A limiter was asked for a permit under this name at `start` (ns), and has now granted or refused it."""
-    sweep()
     now = time_ns()
+    sweep(now)
     context = get_current()
     frame: Any = context.get(KEY)
-    hop, outermost = _around(frame)
-    at = hop if hop is not None and hop.is_open else frame
-    if at is not None and not at.is_open:
-        at = None
+    hop = None if frame is None else frames.hop_of(frame)
+    at = frame
     if hop is not None:
         hop.refused = not granted
+        if hop.is_open:
+            at = hop
+    if at is not None and not at.is_open:
+        at = None
     owner = frames.owner_ref()
-    # Refusals live in the outermost retry frame, since a retry that asks again is polling too; else in this frame.
-    holder = outermost or at
-    polls = _polls if holder is None else holder.polls
-    if polls or not granted:
+    if _refused or not granted:
+        # Refusals live in the outermost retry frame, since a retry that asks again is polling too; else in this frame.
+        holder = _outermost_retry(frame) or at
+        polls = _polls if holder is None else holder.own_polls()
         key = (_itself(limiter), name, owner)
         poll = polls.get(key)
         if poll is not None and start - poll.end > _POLLING_APART:
@@ -156,13 +154,13 @@ def report(limiter: object, name: str, granted: bool, start: int, max_delay_ms: 
         if not granted:
             if poll is None:
                 poll = polls[key] = Wait(name, "block", start, now, max_delay_ms, owner, context)
-                poll.host = poll.host or (hop.target.host if hop is not None else None)
-                _refused[id(poll)] = poll
+                poll.host = poll.host or (hop.asked.host if hop is not None else None)
+                _refused[poll] = None
             poll.end = now
             return
         if poll is not None:
             del polls[key]
-            _refused.pop(id(poll), None)
+            _refused.pop(poll, None)
             start = poll.start
     _leave(Wait(name, "acquire", start, now, max_delay_ms, owner, context), at)
 
@@ -175,31 +173,26 @@ def _itself(limiter: object) -> object:
         return limiter
 
 
-def _around(frame: frames.Frame | None) -> tuple[HTTPFrame | None, frames.Frame | None]:
-    """The nearest request that a frame is inside of, and the outermost retry."""
-    hop: HTTPFrame | None = None
+def _outermost_retry(frame: frames.Frame | None) -> frames.Frame | None:
+    """The outermost retry that goes on, from this frame outward."""
     outermost: frames.Frame | None = None
     while frame is not None:
-        kind = frame.kind
-        if kind == "retry":
-            if frame.is_open:
-                outermost = frame
-        elif kind == "http" and hop is None:
-            hop = frame  # type: ignore[assignment]  # its kind says so
+        if isinstance(frame, frames.RetryFrame) and frame.is_open:
+            outermost = frame
         frame = frame.outer
-    return hop, outermost
+    return outermost
 
 
 def _leave(wait: Wait, at: frames.Frame | None) -> None:
-    if isinstance(at, HTTPFrame):
-        at.waits.append(wait)
-        return
-    _granted[id(wait)] = wait
+    _granted[wait] = None
     if at is not None:
         left_here = at.waits
         left_here.append(wait)
+        if isinstance(at, HTTPFrame):
+            return
     else:
-        left_here = [w for w in alone.get() if not w.taken]
+        wait.untaken = [True]
+        left_here = [w for w in alone.get() if w.untaken]
         left_here.append(wait)
     if len(left_here) > _MOST_LEFT:
         left_here.pop(0).tell()
@@ -207,60 +200,71 @@ def _leave(wait: Wait, at: frames.Frame | None) -> None:
         alone.set(tuple(left_here))
 
 
-def take(hop: HTTPFrame) -> None:
-    """Give a request the waits that were left for it: its own task's, the frame opener's, a finished helper's; no live
-    sibling's."""
-    frame = hop.outer
+def take(asked: Asked, frame: frames.Frame | None) -> None:
+    """Give a request the waits that were left for it in the frames from this one outward: its own task's, the frame opener's,
+    a finished helper's; no live sibling's."""
     while frame is not None and not isinstance(frame, HTTPFrame):
         if frame.waits:
-            _take_from(frame, hop)
+            _take_from(frame, asked)
         frame = frame.outer
     if left_alone := alone.get():
-        host, parent, earliest = hop.target.host, hop.parent.span_id, hop.started - _TAKEN_WITHIN
+        host, parent, earliest = asked.host, asked.parent.span_id, asked.start - _TAKEN_WITHIN
         recent = [wait for wait in left_alone if wait.end > earliest]
-        hop.waits += [w for w in recent if w.host in (None, host) and w.parent.span_id == parent and w.take()]
-        alone.set(tuple(wait for wait in recent if not wait.taken))
+        asked.waits += [w for w in recent if w.host in (None, host) and w.parent.span_id == parent and w.take()]
+        alone.set(tuple(wait for wait in recent if wait.untaken))
 
 
-def _take_from(frame: frames.Frame, hop: HTTPFrame) -> None:
-    for wait in list(frame.waits):
-        if (
-            (wait.host is None or wait.host == hop.target.host)
-            and (wait.owner is hop.owner or wait.owner in (hop.owner, frame.owner) or wait.owner_is_over)
-            and wait.take()
+def _take_from(frame: frames.Frame, asked: Asked) -> None:
+    left_here, owner = frame.waits, asked.owner
+    for wait in tuple(left_here):
+        if (wait.owner is owner or wait.owner in (owner, frame.owner) or wait.owner_is_over) and (
+            wait.host is None or wait.host == asked.host
         ):
-            hop.waits.append(wait)
             try:
-                frame.waits.remove(wait)  # in place: another thread may just leave one
-            except ValueError:  # told and gone, since the frame closes just now
-                pass
+                left_here.remove(wait)  # in place: another thread may just leave one
+            except ValueError:  # another request was faster, or it was told, since the frame closes just now
+                continue
+            asked.waits.append(wait)
 
 
-def tell_taken(hop: HTTPFrame, on: Span, late: LateAttributes) -> int:
-    """Tell a request's waits: those granted at once as events on its span, as many as a span takes. How long they were, ns."""
-    waits, hop.waits = hop.waits, []
-    host, delay = hop.target.host, 0
-    for number, wait in enumerate(waits):
-        wait.tell(host, hop.role, on if number < _MOST_EVENTS else None, late)
-        delay += wait.end - wait.start
+def tell_taken(asked: Asked, send: "SendFacts", span: Span) -> int:
+    """Tell a request's waits: those granted at once by its span, as many as one takes. How long all were, ns."""
+    waits, delay = asked.waits, 0
+    granted: list[Wait] = []
+    while waits:
+        wait = waits.pop(0)
+        lasted = wait.end - wait.start
+        delay += lasted
+        if lasted >= _AT_ONCE or len(granted) == _MOST_EVENTS:
+            wait.tell(asked)
+        elif wait.claim(asked):
+            wait.span = None  # its event is on the request's own: whose it would be else need not live as long
+            granted.append(wait)
+    if not send.was_read:  # whoever reads it later finds them there
+        send.granted = granted
+        if metrics.live is not None:
+            for wait in granted:
+                metrics.live.told(sc.RATE_LIMITER_ACQUIRE, wait)
+    else:
+        for wait in granted:
+            emit.tell(sc.RATE_LIMITER_ACQUIRE, wait, end=wait.end, on=span)
     return delay
 
 
-def sweep() -> None:
+def sweep(now: int) -> None:
     """Tell what nobody will take any more. Called by every hook that reports; costs nothing when there is nothing."""
     while left:
         try:
             left.popleft()()
         except Exception as error:
             fault(error)
-    if (_granted or _polls) and monotonic_ns() - _swept[0] >= _SWEEPS_APART:
-        _expire()
+    if (_granted or _polls) and not 0 <= now - _swept[0] < _SWEEPS_APART:  # a clock may be set back
+        _expire(now)
 
 
-def _expire() -> None:
-    _swept[0] = monotonic_ns()
-    now = time_ns()
-    for wait in list(_granted.values()):
+def _expire(now: int) -> None:
+    _swept[0] = now
+    for wait in list(_granted):
         if now - wait.end > _TAKEN_WITHIN or wait.owner_is_over:
             wait.tell()
     for key, poll in list(_polls.items()):
@@ -274,24 +278,23 @@ def drain(final: bool = False) -> None:
 
     A refusal may yet be followed by a grant, so it is told only when nothing can follow: `final`, at the process's end.
     """
-    sweep()
+    now = time_ns()
+    sweep(now)
     if final:
         for act in at_end:
             try:
                 act()
             except Exception as error:
                 fault(error)
-    _expire()
-    for wait in [*_granted.values(), *(_refused.values() if final else ())]:
+    _expire(now)
+    for wait in [*_granted, *(_refused if final else ())]:
         wait.tell()
 
 
 def _leave_to_parent() -> None:
-    for wait in (*_granted.values(), *_refused.values()):
-        wait.leave_to_parent()
-    _granted.clear()
-    _refused.clear()
-    _polls.clear()
+    """In a forked child: what waited before the fork is the parent's to tell, though a request here may take it."""
+    for waiting in (_granted, _refused, _polls):
+        waiting.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -102,7 +102,7 @@ def recording() -> Iterator[Spans]:
     hooks._faults.clear()
     before = get_current()
     waits.alone.set(())
-    resends._last.set(None)
+    resends.last.set(None)
     retrospan_instrumentation.instrument_all(tracer_provider=recorded.provider)
     try:
         yield recorded

@@ -321,5 +321,5 @@ def test_a_breaker_that_is_gone_is_not_kept(spans: Spans) -> None:
     import gc
 
     gc.collect()
-    waits.sweep()
+    waits.sweep(time.time_ns())
     assert gone() is None

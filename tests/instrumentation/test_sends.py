@@ -13,7 +13,6 @@ import httpx2
 import pybreaker
 import pytest
 from opentelemetry.context import get_current
-from opentelemetry.trace import INVALID_SPAN_CONTEXT
 
 from origin import Answer, Origin
 from retrospan_instrumentation import frames, sends, waits
@@ -109,7 +108,7 @@ def test_a_response_dropped_unread_ends_when_it_is_collected(http: HTTP, spans: 
         assert response.status_code == 200
         del response
         gc.collect()
-        waits.sweep()
+        waits.sweep(time.time_ns())
         assert spans.sends(*BODY) == [(200, None, 0, "abandoned")]
         await call(http.close(client))
 
@@ -175,9 +174,9 @@ class ClosingAtTheLastMoment(list[Any]):
 @pytest.mark.parametrize("kind", ["hop", "breaker"])
 def test_a_send_that_begins_just_as_what_would_hold_it_closes_is_not_held(spans: Spans, kind: str) -> None:
     request = httpx2.Request("GET", "http://a.example/")
-    breaker = frames.BreakerFrame(1, "a.example", "closed")
+    breaker = frames.BreakerFrame(1, "closed")
     breaker.enter()
-    hop = frames.HTTPFrame(request.method, request.url, None, INVALID_SPAN_CONTEXT)
+    hop = frames.HTTPFrame(frames.Asked(request.method, request.url), breaker)
     if kind == "hop":
         hop.sends = ClosingAtTheLastMoment(hop)
     else:

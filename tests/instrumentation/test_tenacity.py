@@ -1,6 +1,7 @@
 """Promises of the tenacity hooks: which attempt a request belongs to, in every form of retrying."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -273,7 +274,7 @@ def test_a_loop_left_after_a_failure_ends_its_span(spans: Spans) -> None:
             raise Failed
         break
     del one
-    waits.sweep()
+    waits.sweep(time.time_ns())
     assert len(spans.all("retry")) == 1
 
 

@@ -166,7 +166,11 @@ def test_taken_off_again_every_class_has_its_own_functions(library: Any) -> None
         (library.AsyncHTTPTransport, "handle_async_request"),
         (tenacity.Retrying, "__call__"),
         (tenacity.BaseRetrying, "iter"),
-        (pyrate_limiter.Limiter, "try_acquire"),
+        (tenacity.RetryCallState, "prepare_for_next_attempt"),
+        (
+            pyrate_limiter.Limiter,
+            "try_acquire_async" if hasattr(pyrate_limiter.Limiter, "try_acquire_async") else "try_acquire",
+        ),
         (pybreaker.CircuitBreakerState, "call"),
     ]
     before = [owner.__dict__[name] for owner, name in watched]

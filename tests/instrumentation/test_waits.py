@@ -257,7 +257,7 @@ def test_a_retry_that_is_never_granted_is_one_block(spans: Spans, form: str) -> 
             if one.retry_state.attempt_number == 3:
                 break
         del one
-        waits.sweep()
+        waits.sweep(time.time_ns())
     else:
         with pytest.raises(LookupError):
             if form == "call":
@@ -282,10 +282,10 @@ def test_a_wait_that_no_request_takes_is_told_when_its_frame_closes(spans: Spans
 def test_a_wait_outside_every_frame_is_told_after_a_minute(spans: Spans, clock: list[int]) -> None:
     granted()
     clock[0] += 59 * SECOND
-    waits.sweep()
+    waits.sweep(time.time_ns() + clock[0])
     assert spans.waits() == []
     clock[0] += 2 * SECOND
-    waits.sweep()
+    waits.sweep(time.time_ns() + clock[0])
     assert len(spans.waits()) == 1
 
 
@@ -294,7 +294,7 @@ def test_a_wait_is_told_when_its_thread_is_gone_though_an_older_one_still_waits(
     thread = threading.Thread(target=granted, args=("gone",))
     thread.start()
     thread.join()
-    waits.sweep()
+    waits.sweep(time.time_ns() + clock[0])
     assert [facts[sc.RATE_LIMITER_NAME] for _, facts in spans.waits()] == ["gone"]
 
 
