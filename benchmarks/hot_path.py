@@ -7,6 +7,9 @@ thread, URLs unique. Blocks of requests of every contender come in random order;
 (`thread_time`), in the quieter blocks. Printed is each contender's addition over the bare client (or over the bare
 stack of retry, breaker and limiter), as a ratio to what the official instrumentation adds to HTTP alone. The last table is
 the CPU time of the whole process, with OTLP encoding behind.
+
+Providers: the SDK's with its own spans; the SDK's, of which the hooks have fast spans, as `configure()` leaves a program's own
+provider; and ours, which it sets where there is none.
 """
 
 import argparse
@@ -33,14 +36,15 @@ from pyrate_limiter import Duration, Limiter, Rate
 
 import retrospan_instrumentation
 from retrospan_exporters.processor import RecorderSpanProcessor
-from retrospan_exporters.provider import RecorderTracerProvider
+from retrospan_exporters.provider import RecorderTracerProvider, use_fast_spans
 from retrospan_exporters.run import Run
+from retrospan_instrumentation import semconv
 
 BODY = b'{"ok": true}'
 HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"12")]
 EXTENSIONS = {"http_version": b"HTTP/1.1"}
 URLS = (f"https://api.example.org/works/{number}?page={number % 7}" for number in itertools.count())
-WARM_UP = 20
+WARM_UP = 100
 
 Call = Callable[[str], Any]
 
@@ -107,6 +111,22 @@ def http(is_async: bool) -> Call:
     return (httpx2.AsyncClient if is_async else httpx2.Client)(transport=transport).get
 
 
+def behind(is_async: bool) -> Call:
+    """A client's `get`, its wire behind a transport of the program's own, as behind a cache."""
+    base: Any = httpx2.AsyncBaseTransport if is_async else httpx2.BaseTransport
+    wire: Any = httpx2.AsyncHTTPTransport() if is_async else httpx2.HTTPTransport()
+    wire._pool = AsyncPool() if is_async else Pool()
+
+    class Own(base):  # type: ignore[misc]  # of either kind
+        def handle_request(self, request: Any) -> Any:
+            return wire.handle_request(request)
+
+        async def handle_async_request(self, request: Any) -> Any:
+            return await wire.handle_async_request(request)
+
+    return (httpx2.AsyncClient if is_async else httpx2.Client)(transport=Own()).get
+
+
 def stack(is_async: bool) -> Call:
     """Retry, breaker and limiter around it: their own cost is in the baseline, too."""
     get = http(is_async)
@@ -145,12 +165,14 @@ class Contender(NamedTuple):
 
 OFFICIAL = Contender("official", "stock", http)
 CONTENDERS = (
-    Contender("bare", "", http),
-    Contender("bare", "", stack),
+    *(Contender("bare", "", shape) for shape in (http, behind, stack)),
     OFFICIAL,
-    *(Contender("retrospan", provider, shape) for shape in (http, stack) for provider in ("stock", "fast")),
+    *(Contender("retrospan", provider, http) for provider in ("stock", "mixed", "fast")),
+    Contender("retrospan", "fast", behind),
+    *(Contender("retrospan", provider, stack) for provider in ("stock", "mixed", "fast")),
 )
-TITLES = {http: "HTTP", stack: "whole stack"}
+TITLES = {http: "HTTP", behind: "HTTP behind a transport", stack: "whole stack"}
+PROVIDERS = {"stock": "the SDK's provider", "mixed": "the SDK's provider, our spans", "fast": "our provider"}
 
 
 @contextmanager
@@ -175,6 +197,7 @@ def block(call: Call, is_async: bool, requests: int, clock: Callable[[], float],
     async def run_async() -> float:
         for url in urls[:WARM_UP]:
             await call(url)
+        after()
         start = clock()
         for url in urls[WARM_UP:]:
             await call(url)
@@ -184,6 +207,7 @@ def block(call: Call, is_async: bool, requests: int, clock: Callable[[], float],
     def run() -> float:
         for url in urls[:WARM_UP]:
             call(url)
+        after()
         start = clock()
         for url in urls[WARM_UP:]:
             call(url)
@@ -237,24 +261,26 @@ def ratio(contender: Contender, cost: dict[Contender, list[float]], blocks: slic
 
 
 def make_providers(exporter: Callable[[], SpanExporter]) -> dict[str, TracerProvider]:
-    """The SDK's provider and processor, and ours, as `configure()` sets them up."""
-    stock, fast = TracerProvider(), RecorderTracerProvider()
-    stock.add_span_processor(BatchSpanProcessor(exporter(), max_queue_size=2**17, schedule_delay_millis=50))
+    """The SDK's provider and processor, twice, and ours; the latter two as `configure()` sets them up."""
+    stock, mixed, fast = TracerProvider(), TracerProvider(), RecorderTracerProvider()
+    for provider in (stock, mixed):
+        provider.add_span_processor(BatchSpanProcessor(exporter(), max_queue_size=2**17, schedule_delay_millis=50))
+    use_fast_spans(mixed.get_tracer(semconv.SCOPE, semconv.VERSION))  # which the provider keeps for the hooks
     fast.add_span_processor(RecorderSpanProcessor(Rows(exporter())))
-    return {"stock": stock, "fast": fast}
+    return {"stock": stock, "mixed": mixed, "fast": fast}
 
 
 def show(columns: dict[str, dict[Contender, list[float]]]) -> None:
     """One row a contender, one column a way of calling: µs, and the ratio to the official one, with those of both halves."""
-    print(f"{'':32}" + "".join(f"{title:>26}" for title in columns))
+    print(f"{'':54}" + "".join(f"{title:>26}" for title in columns))
     for contender in (c for c in CONTENDERS if c != c.baseline):
         cells = []
         for cost in columns.values():
             added, of_all = ratio(contender, cost, slice(None))
             low, high = sorted(ratio(contender, cost, slice(half, None, 2))[1] for half in (0, 1))
             cells.append(f"{added:7.1f} {of_all:5.2f} ({low:.2f}–{high:.2f})")
-        name = f"{contender.instrumentation}, {TITLES[contender.shape]}, {contender.provider}"
-        print(f"{name:32}" + "".join(f"{cell:>26}" for cell in cells))
+        name = f"{contender.instrumentation}, {TITLES[contender.shape]}, {PROVIDERS[contender.provider]}"
+        print(f"{name:54}" + "".join(f"{cell:>26}" for cell in cells))
 
 
 def main() -> None:
