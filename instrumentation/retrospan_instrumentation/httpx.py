@@ -9,9 +9,6 @@ make of one. What a send is stands in `sends`; nothing here reads a URL, a heade
 """
 
 import functools
-import logging
-import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -21,12 +18,7 @@ from typing import Any, ClassVar
 from weakref import WeakSet, ref
 
 from opentelemetry import propagate, trace
-from opentelemetry.context import (
-    _SUPPRESS_HTTP_INSTRUMENTATION_KEY,
-    _SUPPRESS_INSTRUMENTATION_KEY,
-    Context,
-    set_value,
-)
+from opentelemetry.context import Context, set_value
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Tracer, TracerProvider
 
@@ -36,19 +28,10 @@ from .contexts import attach, get_current
 from .frames import KEY, SPAN_KEY, Asked, Frame, HTTPFrame
 from .headers import learn, listed
 from .hooks import Call, LibraryInstrumentor, is_disabled
+from .left_out import OURS, SHUNNED, SUPPRESS_HTTP, excluded_urls, is_suppressed
 from .program_hooks import ProgramHooks
 from .semconv import ROLES, SCOPE, VERSION
 from .sends import Send
-
-_logger = logging.getLogger("retrospan")
-
-# What the standard key for suppressing HTTP instrumentation holds when we set it: true for the official instrumentation,
-# wherever it sits, which leaves the request to us; told apart by us, since a transport may make requests of its own.
-_OURS = "retrospan"
-_NOT_OTHERS = (None, False, _OURS)
-_SHUNNED = "retrospan: not this client"
-_SUPPRESS_OLD = "suppress_instrumentation"
-_SUPPRESSING = frozenset((_SUPPRESS_HTTP_INSTRUMENTATION_KEY, _SUPPRESS_INSTRUMENTATION_KEY, _SUPPRESS_OLD))
 
 
 class _HTTPInstrumentor(LibraryInstrumentor):
@@ -153,26 +136,6 @@ class HTTPX2ClientInstrumentor(_HTTPInstrumentor):
     distribution, versions = "httpx2", ">=2,<3"
 
 
-def _excluded(library: str) -> re.Pattern[str] | None:
-    """The URLs that the environment leaves out, as OpenTelemetry has it: regular expressions, commas between."""
-    own = f"OTEL_PYTHON_{library.upper()}_EXCLUDED_URLS"
-    variable = own if own in os.environ else "OTEL_PYTHON_EXCLUDED_URLS"
-    patterns = [pattern.strip() for pattern in os.environ.get(variable, "").split(",") if pattern.strip()]
-    try:
-        return re.compile("|".join(patterns)) if patterns else None
-    except re.error:
-        _logger.error("%s holds no list of regular expressions: no URL is left out.", variable)
-        return None
-
-
-def _is_suppressed(context: Context) -> bool:
-    return not _SUPPRESSING.isdisjoint(context) and (
-        context.get(_SUPPRESS_HTTP_INSTRUMENTATION_KEY) not in _NOT_OTHERS
-        or bool(context.get(_SUPPRESS_INSTRUMENTATION_KEY))
-        or bool(context.get(_SUPPRESS_OLD))
-    )
-
-
 class _Hop(HTTPFrame):
     """One hop of a client: the frame, and what surrounds the call."""
 
@@ -181,7 +144,7 @@ class _Hop(HTTPFrame):
         self._side = side
         # A context is a dict that refuses to be changed; this one is nobody's yet.
         self._before, self.inside = context, Context(context)
-        dict.update(self.inside, {KEY: self, _SUPPRESS_HTTP_INSTRUMENTATION_KEY: _OURS})
+        dict.update(self.inside, {KEY: self, SUPPRESS_HTTP: OURS})
         attach(self.inside)
 
     def leave(self) -> None:
@@ -211,7 +174,7 @@ class _Silence(Call):
 
     def __init__(self) -> None:
         self._before = get_current()
-        attach(set_value(_SUPPRESS_HTTP_INSTRUMENTATION_KEY, _SHUNNED, self._before))
+        attach(set_value(SUPPRESS_HTTP, SHUNNED, self._before))
 
     def returned(self, result: Any) -> Any:
         attach(self._before)
@@ -309,7 +272,7 @@ class _Side:
         self, module: ModuleType, name: str, hooks: ProgramHooks, shunned: WeakSet[Any], asynchronous: bool
     ) -> None:
         learn(module.Headers)
-        self._excluded = _excluded(name)
+        self._excluded = excluded_urls(name)
         self._hooks, self._shunned = hooks, shunned
         self.tells = any(hook is not None for hook in hooks)
         self.asynchronous = asynchronous
@@ -325,7 +288,7 @@ class _Side:
         """Before a hop of a client."""
         context = get_current()
         request = args[0] if args else kwargs["request"]
-        if _is_suppressed(context) or (self._excluded is not None and self._excluded.search(str(request.url))):
+        if is_suppressed(context) or (self._excluded is not None and self._excluded.search(str(request.url))):
             return None
         if self._shunned.data and client in self._shunned:  # type: ignore[attr-defined]  # quicker than its own truth
             return _Silence()
@@ -377,7 +340,7 @@ class _Side:
         frame: Any = context.get(KEY)
         # Right inside the client's hook nothing can have come between that says otherwise.
         is_inside = isinstance(frame, HTTPFrame) and frame.inside is context
-        if (not is_inside and _is_suppressed(context)) or (
+        if (not is_inside and is_suppressed(context)) or (
             self._excluded is not None and self._excluded.search(str(request.url))
         ):
             return None
