@@ -181,14 +181,13 @@ class Frame:
             frame = frame.outer
 
 
-def _tell_left(waits: "list[Wait]", polls: "dict[Poll, Wait]") -> None:
-    try:
-        while waits:
-            waits.pop().tell()
-        while polls:
-            polls.popitem()[1].tell()
-    except (IndexError, KeyError):  # another thread has taken the last one
-        pass
+def _tell_left(waits: "list[Wait]", polls: "dict[Poll, Wait]", of: "Asked | None" = None) -> None:
+    while waits or polls:
+        try:
+            wait = waits.pop() if waits else polls.popitem()[1]
+        except LookupError:  # another thread has taken the last one
+            continue
+        wait.tell(of)
 
 
 class RetryFrame(Frame):
@@ -230,17 +229,14 @@ class BreakerFrame(Frame):
     def hold(self, send: "Send") -> None:
         """Keep this send's span open until the breaker has decided; the one before is let go, undecided."""
         send.hold(self)
-        held = self.held
-        held.append(send)
-        while len(held) > 1:
+        self.held.append(send)
+        while len(self.held) > 1:
             self._let_go()
         if not self.is_open:  # it closed meanwhile, in another thread
             self._let_go()
 
     def close(self) -> None:
-        self.is_open = False
-        if self.waits or self.polls:
-            _tell_left(self.waits, self.polls)
+        Frame.close(self)
         while self.held:
             self._let_go(self.outcome)
 
@@ -345,10 +341,7 @@ class HTTPFrame(Frame):
 
     def close(self) -> None:
         self.is_open = False
-        while self.waits:
-            self.waits.pop().tell(self.asked)
-        while self.polls:
-            self.polls.popitem()[1].tell(self.asked)
+        _tell_left(self.waits, self.polls, self.asked)
 
 
 class CacheAnswer(NamedTuple):
@@ -370,14 +363,9 @@ def current_hop() -> HTTPFrame | None:
     return None if frame is None else hop_of(frame)
 
 
-def current_in(context: Context) -> Frame | None:
-    """The innermost frame of this context."""
-    return context.get(KEY)  # type: ignore[return-value]  # nobody else has the key
-
-
 def current() -> Frame | None:
     """The innermost frame that the running code is inside of."""
-    return current_in(get_current())
+    return get_current().get(KEY)  # type: ignore[return-value]  # nobody else has the key
 
 
 def nearest(kind: type[_F], frame: Frame | None = None) -> _F | None:

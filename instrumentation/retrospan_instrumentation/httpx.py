@@ -216,9 +216,7 @@ class _PlainSend(Send):
 
     def returned(self, result: Any) -> Any:
         self.headers(result, time_ns())
-        self.hop_last = True
-        if self.role is None and 200 <= result.status_code < 300:
-            self.answer = tuple(listed(result.headers))
+        self.received(result, None)
         self.side.follow(result, self)
         self._leave()
         return result
@@ -309,8 +307,7 @@ class _Side:
     def _asked(self, request: Any, outer: Frame | None, context: Context) -> Asked:
         """What is asked for by this request, here and now."""
         asked = Asked(request.method, request.url)
-        if frames.left:
-            waits.sweep(asked.start)
+        waits.sweep(asked.start)
         extensions = request.extensions
         role = extensions.get("role") if extensions and isinstance(extensions, dict) else None
         if role is not None and role in ROLES:

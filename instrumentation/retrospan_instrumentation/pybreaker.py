@@ -37,19 +37,15 @@ class PybreakerInstrumentor(LibraryInstrumentor):
         self._heard: dict[int, ref[Any]] = {}
 
         def listen(breaker: Any) -> None:
-            if self._listener not in (
-                getattr(breaker, "_listeners", None) or breaker.listeners
-            ):  # a tuple for each look
-                breaker.add_listener(self._listener)
+            # The property would make a tuple for each look.
+            if listener not in (getattr(breaker, "_listeners", None) or breaker.listeners):
+                breaker.add_listener(listener)
                 metrics.breaker_seen(mapping.label_of(str(breaker.name or "")), _state_in_force(breaker))
                 self._heard[id(breaker)] = ref(breaker, partial(_forget, self._heard, id(breaker)))
 
         def call(state: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
             breaker = state._breaker
-            if listener not in (
-                getattr(breaker, "_listeners", None) or breaker.listeners
-            ):  # which makes a tuple each time
-                listen(breaker)
+            listen(breaker)
             context = get_current()
             frame: Any = context.get(KEY)
             if isinstance(frame, BreakerFrame) and frame.of == id(breaker):

@@ -137,9 +137,8 @@ def _known(send: "Send", hop: HTTPFrame | None, earlier: "Send | None") -> tuple
     if earlier is not None:
         if earlier.has_failed or _is_later(send.path, earlier.path):
             return earlier.resend_count + 1, "frame", earlier
-        if (
-            earlier.status in _UNAUTHORIZED and earlier.resend_count
-        ):  # the auth flow's second round, in the same attempt
+        # The auth flow's second round, in the same attempt.
+        if earlier.status in _UNAUTHORIZED and earlier.resend_count:
             return earlier.resend_count, "frame", earlier
     if hop is not None and hop.sent:
         return hop.resends + hop.sent, "transport", hop.previous

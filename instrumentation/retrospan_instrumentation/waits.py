@@ -232,7 +232,10 @@ def tell_taken(asked: Asked, send: "SendFacts", span: Span) -> int:
     waits, delay = asked.waits, 0
     granted: list[Wait] = []
     while waits:
-        wait = waits.pop(0)
+        try:
+            wait = waits.pop(0)
+        except IndexError:  # another send of the same hop, in another thread, was faster
+            break
         lasted = wait.end - wait.start
         delay += lasted
         if lasted >= _AT_ONCE or len(granted) == _MOST_EVENTS:

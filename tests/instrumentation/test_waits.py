@@ -9,8 +9,8 @@ import pytest
 from opentelemetry import trace
 
 from origin import Origin
+from retrospan_instrumentation import frames, waits
 from retrospan_instrumentation import semconv as sc
-from retrospan_instrumentation import waits
 from retrospan_instrumentation.api import attempt, role
 
 from .conftest import Spans
@@ -287,6 +287,17 @@ def test_a_wait_outside_every_frame_is_told_after_a_minute(spans: Spans, clock: 
     clock[0] += 2 * SECOND
     waits.sweep(time.time_ns() + clock[0])
     assert len(spans.waits()) == 1
+
+
+def test_a_request_a_minute_later_has_a_wait_told_that_is_not_its_own(
+    spans: Spans, origin: Origin, clock: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    granted()
+    clock[0] += 61 * SECOND
+    monkeypatch.setattr(frames, "time_ns", waits.time_ns)
+    with HTTP("httpx2", "sync").client() as client:
+        client.get(origin.url("/"))
+    assert [span.name for span in spans.all()] == ["rate_limiter.acquire", "GET"]
 
 
 def test_a_wait_is_told_when_its_thread_is_gone_though_an_older_one_still_waits(spans: Spans, clock: list[int]) -> None:
