@@ -11,13 +11,12 @@ name is bound to the rows that are judged, and the few wordings that are not por
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from retrospan import record
+from retrospan.record import Row
 
 Result = TypeVar("Result")
-Row = tuple[Any, ...]
-
 
 CLICKHOUSE: Final = ("clickhouse://", "clickhouses://")
 

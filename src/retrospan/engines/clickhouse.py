@@ -9,12 +9,11 @@ server reads on; a query sees what was there when it began.
 
 import re
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import unquote, urlsplit
 
-from retrospan.engines import Row
-from retrospan.record import RecordError
+from retrospan.engines.scanning import Scanning
+from retrospan.record import RecordError, Row
 from retrospan.text import printable
 from retrospan_exporters.tables import EVENT_TABLES, RUN_INFO
 
@@ -23,14 +22,15 @@ _SECONDS: Final = 300
 _WORD: Final = re.compile(r"\b[a-z_]+\b")
 
 
-class ClickHouse:
+class ClickHouse(Scanning):
     """One connection to a server."""
 
-    sorts: bool = True
+    _text = "unhex('{}')"
 
     def __init__(self, client: Any, name: str, database: str) -> None:
         self.name = name
         self._client = client
+        self._close = client.close
         self._database = database
         # A summary says that a run is over, and nobody tells a collector so.
         self.tables = {table.name: table.names() for table in (*EVENT_TABLES, RUN_INFO)}
@@ -66,14 +66,6 @@ class ClickHouse:
         server.bind_where(lambda _: "1")
         return server
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._client.close()
-
     def rows(self, sql: str) -> list[Row]:
         """All rows of one SELECT. Raises RecordError when the server does not give them."""
         try:
@@ -85,10 +77,6 @@ class ClickHouse:
     def columns(self, select: str) -> list[str]:
         """The names of a SELECT's columns."""
         return [str(row[0]) for row in self.rows(f"DESCRIBE ({self._with(select)})")]
-
-    def exists(self, select: str) -> bool:
-        """Whether a SELECT has a row."""
-        return bool(self.rows(f"SELECT 1 FROM ({select}) LIMIT 1"))
 
     def bind_where(self, condition: Callable[[str], str]) -> None:
         """Let each event table's name mean its rows that meet a condition."""
@@ -104,10 +92,6 @@ class ClickHouse:
         """The view of all rows of a table."""
         return f"`{self._database}`.{table}"
 
-    def where(self, table: str, run_id: str) -> str:
-        """The condition that picks a run's rows."""
-        return f"run_id = {self.literal(run_id)}"
-
     def within(self, first: float | None, last: float | None) -> str:
         """The condition on `ts`."""
         bounds = [f"ts >= {first!r}"] * (first is not None) + [f"ts < {last!r}"] * (last is not None)
@@ -116,24 +100,6 @@ class ClickHouse:
     def floor(self, number: str) -> str:
         """A whole number, as integers go over the wire."""
         return f"toInt64(floor({number}))"
-
-    def literal(self, value: str | float | None) -> str:
-        """A value as an expression."""
-        if value is None:
-            return "NULL"
-        return f"unhex('{value.encode(errors='replace').hex()}')" if isinstance(value, str) else repr(value)
-
-    def unlisted_runs(self) -> set[str]:
-        """The runs of all rows."""
-        return {
-            run_id
-            for table in EVENT_TABLES
-            for (run_id,) in self.rows(f"SELECT DISTINCT run_id FROM {self.base(table.name)}")
-        }
-
-    def state(self) -> tuple[int, ...]:
-        """ClickHouse reads on all cores by itself."""
-        return ()
 
     def _with(self, sql: str) -> str:
         """A query after what the names in it are bound to; what is qualified by the database is not."""

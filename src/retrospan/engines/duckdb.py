@@ -12,13 +12,12 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Any, Final, Self
 
 from retrospan.archive import schema
 from retrospan.archive.places import OWN, Place, place_of
-from retrospan.engines import Row
-from retrospan.record import RecordError
+from retrospan.engines.scanning import Scanning
+from retrospan.record import RecordError, Row
 from retrospan_exporters.tables import EVENT_TABLES, RUN_INFO, RUN_SUMMARY, TABLES, Table
 
 MEMORY: Final = "RETROSPAN_ENGINE_MEMORY"
@@ -33,10 +32,10 @@ _OF_SEVERAL: Final = {
 }
 
 
-class Archive:
+class Archive(Scanning):
     """One open archive: the files that it had when it was opened."""
 
-    sorts: bool = True
+    _text = "decode(unhex('{}'))"
 
     def __init__(self, connection: Any, place: Place) -> None:
         self.name = place.name
@@ -78,18 +77,8 @@ class Archive:
         except BaseException:
             stack.close()
             raise
-        archive._stack = stack
+        archive._close = stack.close
         return archive
-
-    _stack: ExitStack
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
 
     def rows(self, sql: str) -> list[Row]:
         """All rows of one SELECT. Raises RecordError when DuckDB cannot give them."""
@@ -104,10 +93,6 @@ class Archive:
     def columns(self, select: str) -> list[str]:
         """The names of a SELECT's columns."""
         return [str(row[0]) for row in self.rows(f"DESCRIBE {select}")]
-
-    def exists(self, select: str) -> bool:
-        """Whether a SELECT has a row."""
-        return bool(self.rows(f"SELECT 1 FROM ({select}) LIMIT 1"))
 
     def bind_where(self, condition: Callable[[str], str]) -> None:
         """Let each event table's name mean its rows that meet a condition."""
@@ -131,10 +116,6 @@ class Archive:
         """The name of the view of all rows of a table."""
         return f"{_SCHEMA}.{table}"
 
-    def where(self, table: str, run_id: str) -> str:
-        """The condition that picks a run's rows."""
-        return f"run_id = {self.literal(run_id)}"
-
     def within(self, first: float | None, last: float | None) -> str:
         """The condition on `ts`, and what follows from it of the files' days and of their statistics."""
         parts = []
@@ -153,26 +134,6 @@ class Archive:
     def floor(self, number: str) -> str:
         """DuckDB's CAST would round."""
         return f"CAST(FLOOR({number}) AS BIGINT)"
-
-    def literal(self, value: str | float | None) -> str:
-        """A value as an expression."""
-        if value is None:
-            return "NULL"
-        if isinstance(value, str):
-            return f"decode(unhex('{value.encode(errors='replace').hex()}'))"
-        return repr(value)
-
-    def unlisted_runs(self) -> set[str]:
-        """The runs of all rows."""
-        return {
-            run_id
-            for table in EVENT_TABLES
-            for (run_id,) in self.rows(f"SELECT DISTINCT run_id FROM {self.base(table.name)}")
-        }
-
-    def state(self) -> tuple[int, ...]:
-        """DuckDB reads on all cores by itself."""
-        return ()
 
 
 def _parquet(place: Place, table: Table) -> list[str]:

@@ -10,8 +10,8 @@ events like it the row stands for. What numbers they come to stands in `measure`
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from retrospan.engines import Engine, Row
-from retrospan.record import Record, RecordError
+from retrospan.engines import Engine
+from retrospan.record import Record, RecordError, Row
 from retrospan.slo.definitions import SLI
 from retrospan.slo.disk import DIMENSION, Disk
 

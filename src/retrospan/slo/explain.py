@@ -13,9 +13,9 @@ from typing import Final
 
 import click
 
-from retrospan.engines import Engine, Row, read
+from retrospan.engines import Engine, read
 from retrospan.options import source_option
-from retrospan.record import RecordError
+from retrospan.record import RecordError, Row
 from retrospan.slo.blame import Offender, blame, trace_of
 from retrospan.slo.choosing import choice_options
 from retrospan.slo.definitions import SLO
