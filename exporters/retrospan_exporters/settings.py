@@ -5,9 +5,18 @@ most_bytes("RETROSPAN_MAX_BYTES")       # 100000000, or None: no bound
 
 import os
 from logging import getLogger
+from typing import Final
+
+DB: Final = "RETROSPAN_DB"
+DEFAULT_DB: Final = "telemetry.sqlite"
 
 _logger = getLogger("retrospan")
 _told: set[str] = set()
+
+
+def record_path() -> str:
+    """Where the record is, as far as the environment says."""
+    return os.environ.get(DB) or DEFAULT_DB
 
 
 def most_bytes(variable: str) -> int | None:

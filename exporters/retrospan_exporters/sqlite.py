@@ -27,10 +27,9 @@ from .projection import INSERTS, Batches, Projection
 from .retention import Bound
 from .run import Run
 from .sampling import Sampling
+from .settings import record_path
 from .tables import EVENT_TABLES, RATE_EVENTS, RUN_INFO, RUN_RANGES
 
-DB: Final = "RETROSPAN_DB"
-DEFAULT_DB: Final = "telemetry.sqlite"
 _MOST_WAITING: Final = 65_536
 _FIRST_RETRY: Final = 0.25
 _LAST_RETRY: Final = 5.0
@@ -58,7 +57,7 @@ class SQLiteSpanExporter(SpanExporter):
         self.run = Run(run_id)
         self.written = _no_rows()
         self.has_own_processor = False
-        self._database = Database(path or os.environ.get(DB) or DEFAULT_DB)
+        self._database = Database(path or record_path())
         self._projection = Projection(self.run.id)
         self._sampling = Sampling.of_environment()
         self._begun = 0

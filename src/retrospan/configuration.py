@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Final
 from retrospan_exporters import lifecycle
 from retrospan_exporters.processor import RecorderSpanProcessor
 from retrospan_exporters.run import RUN_ID
-from retrospan_exporters.sqlite import DB, SQLiteSpanExporter
+from retrospan_exporters.settings import DB
+from retrospan_exporters.sqlite import SQLiteSpanExporter
 from retrospan_instrumentation import mapping, semconv
 from retrospan_instrumentation.hooks import is_disabled
 

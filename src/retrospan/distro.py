@@ -23,7 +23,7 @@ from opentelemetry.sdk.environment_variables import OTEL_CONFIG_FILE
 from retrospan.prometheus import endpoint
 from retrospan_exporters.provider import in_configurator
 from retrospan_exporters.run import RUN_ID
-from retrospan_exporters.sqlite import DB
+from retrospan_exporters.settings import DB
 from retrospan_instrumentation.hooks import is_disabled
 
 NAME: Final = "retrospan"

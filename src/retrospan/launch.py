@@ -109,7 +109,7 @@ class _Ending:
     def environment(self) -> dict[str, str]:
         """The program's environment: the launcher's hook on the path, this record, this run."""
         from retrospan_exporters.run import RUN_ID
-        from retrospan_exporters.sqlite import DB
+        from retrospan_exporters.settings import DB
 
         return {**_launched(os.environ), DB: self._database.path, RUN_ID: self._run.id}
 

@@ -1,11 +1,13 @@
 """Options that several commands share."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
 
 from retrospan.text import printable
+from retrospan_exporters.settings import DB, DEFAULT_DB
 
 Read = Callable[[click.Context, click.Parameter, str | None], float | None]
 
@@ -20,26 +22,9 @@ class Source(click.ParamType):  # type: ignore[type-arg]  # a generic from click
         return value if isinstance(value, str) and "://" in value else Path(value)
 
 
-db_option = click.option(
-    "--db",
-    type=click.Path(path_type=Path),
-    envvar="RETROSPAN_DB",
-    default="telemetry.sqlite",
-    show_default=True,
-    show_envvar=True,
-    help="The record.",
-)
-
-
-source_option = click.option(
-    "--db",
-    type=Source(),
-    envvar="RETROSPAN_DB",
-    default="telemetry.sqlite",
-    show_default=True,
-    show_envvar=True,
-    help="The record; or an archive's folder or URL, or clickhouse://HOST/DATABASE.",
-)
+_db = partial(click.option, "--db", envvar=DB, default=DEFAULT_DB, show_default=True, show_envvar=True)
+db_option = _db(type=click.Path(path_type=Path), help="The record.")
+source_option = _db(type=Source(), help="The record; or an archive's folder or URL, or clickhouse://HOST/DATABASE.")
 
 
 def spoken(source: Path | str) -> str:

@@ -6,7 +6,6 @@ Runs until SIGTERM, which ends it with 0.
 """
 
 import math
-import os
 import signal
 import sys
 import threading
@@ -16,12 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from retrospan.slo.documents.commands import config_option, objectives
+from retrospan_exporters.settings import DB, DEFAULT_DB, record_path
 
 if TYPE_CHECKING:
     from retrospan.prometheus.server import Server
 
-_DB: Final = "RETROSPAN_DB"
-_DEFAULT: Final = "telemetry.sqlite"
 # With the classes of status, or the outcomes of attempts, so many stay within what the SDK tells apart.
 _MOST_HOSTS: Final = 230
 _SWITCH_SECONDS: Final = 0.0005
@@ -44,7 +42,7 @@ class _Seconds(click.FloatRange):
     "records",
     multiple=True,
     metavar="PATH",
-    help=f"A record, or a glob of records. May be given again. [default: {_DB}, else {_DEFAULT}]",
+    help=f"A record, or a glob of records. May be given again. [default: {DB}, else {DEFAULT_DB}]",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), default=9108, show_default=True, help="Port to listen on.")
@@ -92,7 +90,7 @@ def metrics(
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     terms = Terms(objectives(config), run_id, keep)
-    sidecar = Sidecar(records or (os.environ.get(_DB) or _DEFAULT,), terms, poll=poll, most_hosts=max_hosts)
+    sidecar = Sidecar(records or (record_path(),), terms, poll=poll, most_hosts=max_hosts)
     server = _listening(host, port, sidecar)
     sidecar.start()
     server.start()

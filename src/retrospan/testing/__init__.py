@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 from retrospan.configuration import Recorder, begin, provider_for
 from retrospan.record import Record, read
 from retrospan_exporters.run import BEGUN_RUN, RUN_ID, new_id
-from retrospan_exporters.sqlite import DB, SQLiteSpanExporter
+from retrospan_exporters.settings import DB
+from retrospan_exporters.sqlite import SQLiteSpanExporter
 from retrospan_exporters.tables import EVENT_TABLES
 from retrospan_instrumentation import hooks, instrumentors
 
