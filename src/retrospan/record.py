@@ -5,8 +5,8 @@
         record.rows("SELECT COUNT(*) FROM http_events WHERE status = 429")
 
 Nothing is created, changed or left behind. A record that lacks tables or columns, because another tool or an older
-version wrote it, is read as if they were there and NULL. Which runs a record holds is the business of `runs`; what its
-rows come to, of `summary` and `slo`.
+version wrote it, is read as if they were there and NULL. How a file is asked for is the business of `opening`, which runs a
+record holds, of `runs`; what its rows come to, of `summary` and `slo`.
 """
 
 import os
@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
+from retrospan.opening import HEAP_INDEX, LOCKED, UNLOCKED, RecordError, mode_of, stamp_of, stamp_of_log, uri_of
 from retrospan_exporters import held
 from retrospan_exporters.tables import (
     APPLICATION_ID,
@@ -29,20 +30,14 @@ from retrospan_exporters.tables import (
     Table,
 )
 
+__all__ = ["Record", "RecordError", "Row", "literal", "read"]
+
 Result = TypeVar("Result")
 Row = tuple[Any, ...]
 
-_MAGIC: Final = b"SQLite format 3\x00"
-# Byte 19 of the header is what a reader must be able to do: 2 for a write-ahead log.
-_READ_VERSION: Final = 19
-_WAL: Final = 2
 _BUSY_SECONDS: Final = 4.0
 _TRIES: Final = 3
 _KNOWN: Final = (*TABLES, PRUNED_ROWS)
-
-
-class RecordError(Exception):
-    """A record that cannot be read, or a run that is not in it: says what, where and what to do, in one line."""
 
 
 class Record:
@@ -75,18 +70,18 @@ class Record:
         with _looking:
             mode = mode_of(file)
             hold = held.Hold(file) if mode == LOCKED else None
-        log = _stamp_of_log(file)
+        log = stamp_of_log(file)
         try:
             connection = sqlite3.connect(uri_of(file, mode), uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
         except sqlite3.Error as error:
             raise RecordError(f"{file}: cannot be opened: {error}") from error
         try:
             connection.text_factory = lambda octets: octets.decode(errors="replace")
-            if mode == _HEAP_INDEX:
+            if mode == HEAP_INDEX:
                 connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
             connection.execute("BEGIN")
             record = cls(connection, str(file), file if mode == UNLOCKED else None)
-            if mode == _HEAP_INDEX and _stamp_of_log(file) != log:
+            if mode == HEAP_INDEX and stamp_of_log(file) != log:
                 _leave_open(connection)
                 raise RecordError(f"{file}: its writers came and went while it was opened: try again")
             record._held = hold
@@ -307,48 +302,16 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-# What is asked of SQLite, by what stands beside the file. A plain read-only opening of a closed record in WAL mode would
-# leave its -wal and -shm behind; a -wal without -shm (a copy) needs no -shm when its index may live on the heap.
-LOCKED: Final = "mode=ro"
-UNLOCKED: Final = "immutable=1"
-_HEAP_INDEX: Final = "mode=ro&vfs=unix-none"
-
-
-def uri_of(file: Path, mode: str) -> str:
-    """What SQLite opens the file by. Resolved, since SQLite keeps the log beside the file that a link points to."""
-    return f"{file.resolve().as_uri()}?{mode}"
-
-
-def mode_of(file: Path) -> str:
-    """How to open a file so that nothing is left behind. Raises RecordError when it is no SQLite database."""
-    # No look at the header of one that is held: closing the file would drop the locks that this process has on it.
-    if held.is_held(file):
-        return LOCKED
-    if _header(file)[_READ_VERSION] != _WAL:
-        return LOCKED
-    log, index = (Path(f"{file.resolve()}{suffix}") for suffix in ("-wal", "-shm"))
-    if not log.exists():
-        return UNLOCKED
-    if os.name == "posix" and not index.exists():
-        # An empty one is of a writer that has just come: to end a reading of it would clear it away under the writer.
-        return _HEAP_INDEX if _size(log) else UNLOCKED
-    return LOCKED
-
-
-def _stamp_of_log(file: Path) -> tuple[int, ...] | None:
-    """What changes when writers come: of a log that was made anew the inode's number may be the same."""
-    try:
-        found = Path(f"{file.resolve()}-wal").stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError:
-        return 0
+def _gaps(ranges: list[tuple[int, int]], lowest: int, highest: int) -> list[tuple[int, int]]:
+    """What of [lowest, highest] no range covers; the ranges are sorted by their start."""
+    gaps = []
+    for first, last in ranges:
+        if first > lowest:
+            gaps.append((lowest, min(first - 1, highest)))
+        lowest = max(lowest, last + 1)
+    if lowest <= highest:
+        gaps.append((lowest, highest))
+    return gaps
 
 
 # Between a look at a file's header and the note that it is held no other thread may look: see `held`.
@@ -362,42 +325,3 @@ def _leave_open(connection: sqlite3.Connection) -> None:
 
     _left_open.append(connection)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
-
-
-def _header(file: Path) -> bytes:
-    """The first bytes of a SQLite database. Raises RecordError when the file is none."""
-    try:
-        if not file.exists():
-            raise RecordError(f"{file}: no such file: give the record's path with --db or RETROSPAN_DB")
-        if not file.is_file():
-            raise RecordError(f"{file}: is not a file: give the record's path with --db or RETROSPAN_DB")
-        with file.open("rb") as stream:
-            header = stream.read(_READ_VERSION + 1)
-    except OSError as error:
-        raise RecordError(f"{file}: cannot be read: {error.strerror}") from error
-    if len(header) <= _READ_VERSION or not header.startswith(_MAGIC):
-        raise RecordError(f"{file}: is not a SQLite database: give the record's path with --db or RETROSPAN_DB")
-    return header
-
-
-def stamp_of(file: Path | None) -> tuple[int, ...] | None:
-    """What differs between two states of a file that is read without locks; None of none."""
-    if file is None:
-        return None
-    try:
-        stat = file.stat()
-    except OSError:
-        return ()
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
-
-
-def _gaps(ranges: list[tuple[int, int]], lowest: int, highest: int) -> list[tuple[int, int]]:
-    """What of [lowest, highest] no range covers; the ranges are sorted by their start."""
-    gaps = []
-    for first, last in ranges:
-        if first > lowest:
-            gaps.append((lowest, min(first - 1, highest)))
-        lowest = max(lowest, last + 1)
-    if lowest <= highest:
-        gaps.append((lowest, highest))
-    return gaps

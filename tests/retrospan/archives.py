@@ -2,6 +2,7 @@
 
 import random
 import re
+import sqlite3
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from retrospan_exporters import tables
 
 from .records import START, Making
 
+ALL = (*tables.EVENT_TABLES, tables.RUN_INFO, tables.RUN_SUMMARY, tables.RUN_RANGES)
 # What columns hold that not any text is right for.
 _WORDS: Final[dict[str, tuple[str | None, ...]]] = {
     "host": ("a.example", "b.example", "c.example", None),
@@ -51,6 +53,16 @@ def fill(record: Making, rng: random.Random, *, run_id: str, rows: int, processe
             c.name: _value(table, c, rng) for c in table.inserted() if c.name not in ("run_id", "ts", "process_id")
         }
         record.add(table.name, run_id=run_id, ts=ts, process_id=rng.randrange(1, processes + 1), **values)
+
+
+def grow(path: Path, rows: int, run_id: str = "MORE", process_id: int = 7, ts: float = START) -> None:
+    """More rows, as another process of a run writes them."""
+    with sqlite3.connect(path) as connection:
+        connection.executemany(
+            "INSERT INTO http_events (run_id, ts, status, process_id) VALUES (?, ?, 200, ?)",
+            [(run_id, ts + number, process_id) for number in range(rows)],
+        )
+    connection.close()
 
 
 def _value(table: tables.Table, column: tables.Column, rng: random.Random) -> Any:

@@ -1,4 +1,4 @@
-"""What the tests of the reading side share: a place for a record, and its verdicts by name."""
+"""What the tests of the reading side share: a place for a record and for its archive, and its verdicts by name."""
 
 import pytest
 
@@ -8,6 +8,11 @@ from retrospan.slo.gate import judge_run
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "telemetry.sqlite"
+
+
+@pytest.fixture
+def archive(tmp_path):
+    return tmp_path / "archive"
 
 
 @pytest.fixture

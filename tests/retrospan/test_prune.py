@@ -24,11 +24,6 @@ OLD, NEW = 40 * 86_400.0, 86_400.0
 EVENTS = [table.name for table in tables.EVENT_TABLES]
 
 
-@pytest.fixture
-def archive(tmp_path):
-    return tmp_path / "archive"
-
-
 def query(path, sql):
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute(sql).fetchall()

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from retrospan.archive import schema
-from retrospan.record import LOCKED, UNLOCKED, Record, RecordError, Row, mode_of, read, stamp_of, uri_of
+from retrospan.opening import LOCKED, UNLOCKED, mode_of, stamp_of, uri_of
+from retrospan.record import Record, RecordError, Row, read
 from retrospan_exporters import held
 from retrospan_exporters.tables import EVENT_TABLES, RECORD_IDENTITY, RUN_INFO, RUN_RANGES, RUN_SUMMARY, Table
 
