@@ -52,6 +52,87 @@ def test_lint_tells_every_problem_with_its_place_and_what_is_near(file):
     ]
 
 
+def test_lint_tries_the_query_of_an_objective_whose_other_keys_are_wrong(file):
+    file.write_text(
+        f"""
+[slo.mine]
+sql = "{LATENCY.replace("elapsed_ms AS", "elapsed AS")}"
+max = "3 parsecs"
+
+[slo.'No name']
+sql = "SELECT ts AS timestamp, absent AS value FROM http_events"
+max = 1
+
+[slo.halves]
+good = "SELECT ts AS timestamp FROM nowhere"
+total = "SELECT ts AS time FROM http_events"
+min = "90%"
+
+[slo.alone]
+good = "SELECT 1"
+total = 1
+"""
+    )
+    finished = retrospan("slo", "lint", file)
+    assert finished.returncode == 2
+    assert finished.stdout.splitlines() == [
+        f"{file}:3:7: error: slo.mine.sql: no such column: elapsed",
+        f"{file}:4:7: error: slo.mine.max: 'parsecs' is no unit: known are %, ms, s, m, h, d",
+        f"{file}:6:1: error: slo.No name: a name has at most 60 of a-z, 0-9 and _, and begins and ends with no _",
+        f"{file}:7:7: error: slo.No name.sql: no such column: absent",
+        f"{file}:11:8: error: slo.halves.good: no such table: nowhere",
+        f"{file}:12:9: error: slo.halves.total: lacks the column timestamp: its columns are time",
+        f"{file}:15:1: error: slo.alone: lacks a threshold: give min or max",
+        f"{file}:16:8: error: slo.alone.good: lacks the column timestamp: its columns are 1",
+        f"{file}:17:9: error: slo.alone.total: must be a text, not a number",
+        "9 objectives; errors: 9, warnings: 0",
+    ]
+
+
+def test_lint_tries_no_query_of_an_objective_that_is_switched_off(file):
+    file.write_text('[slo.mine]\nenabled = false\nsql = "SELECT absent"\nmax = 1\n')
+    assert retrospan("slo", "lint", file).returncode == 0
+
+
+def test_lint_tries_the_queries_of_openslo_objectives_whose_other_keys_are_wrong(tmp_path):
+    file = tmp_path / "slo.yaml"
+    file.write_text(
+        """apiVersion: openslo/v1
+kind: SLO
+metadata: {name: answered}
+spec:
+  service: downloader
+  budgetingMethod: Occurrences
+  timeWindow: [{duration: 1d, isRolling: true}]
+  objectives: [{target: 7}]
+  indicator:
+    metadata: {name: answered}
+    spec:
+      ratioMetric:
+        good: {metricSource: {type: sqlite, spec: {query: SELECT absent}}}
+        total: {metricSource: {type: sqlite, spec: {query: 1}}}
+---
+apiVersion: openslo/v1
+kind: SLI
+metadata: {name: nobody-asks}
+spec:
+  ratioMetric:
+    rawType: mixed
+    raw: {metricSource: {type: sqlite, spec: {query: SELECT absent}}}
+"""
+    )
+    finished = retrospan("slo", "lint", file)
+    assert finished.returncode == 2
+    assert finished.stdout.splitlines() == [
+        f"{file}:8:25: error: spec.objectives[0].target: must be at least 0 and less than 1",
+        f"{file}:13:59: error: spec.indicator.spec.ratioMetric.good.metricSource.spec.query: no such column: absent",
+        f"{file}:14:60: error: spec.indicator.spec.ratioMetric.total.metricSource.spec.query: must be a text, not a number",
+        f"{file}:21:14: error: spec.ratioMetric.rawType: 'mixed' is not known: known are success, failure",
+        f"{file}:22:54: error: spec.ratioMetric.raw.metricSource.spec.query: no such column: absent",
+        "8 objectives; errors: 5, warnings: 0",
+    ]
+
+
 def test_lint_is_0_with_warnings_at_most():
     finished = retrospan("slo", "lint", OPENSLO / "lenient.yaml")
     assert finished.returncode == 0

@@ -78,7 +78,7 @@ class Events:
 
 def gather(record: Record, sli: SLI, bounds: Mapping[str, object]) -> Events:
     """Run the queries of an indicator. Raises QueryError; `bounds` has `run_id`, `date_from` and `date_to`."""
-    copies = {query.role: (query, *_copy(record, query, bounds)) for query in sli.queries}
+    copies = {query.role: (query, *copied(record, query, bounds)) for query in sli.queries}
     if "events" in copies:
         _, name, columns = copies["events"]
         return _events(f"SELECT {', '.join(map(_quoted, columns))} FROM temp.{name}", columns)
@@ -109,8 +109,8 @@ def _shared(parts: Sequence[Sequence[str]]) -> tuple[str, ...]:
     return tuple(name for name in first if name != "value" and all(name in other for other in rest))
 
 
-def _copy(record: Record, query: Query, bounds: Mapping[str, object]) -> tuple[str, tuple[str, ...]]:
-    """Run a query into a temporary table; its name and columns."""
+def copied(record: Record, query: Query, bounds: Mapping[str, object]) -> tuple[str, tuple[str, ...]]:
+    """Run one query into a temporary table; the table's name and columns. Raises QueryError."""
     name = f"retrospan_events_{next(_numbers)}"
     connection = record.connection
     with _guarded(connection, query) as select:

@@ -64,15 +64,14 @@ class _Compiler:
         window, method, nodes = self._window(), self._method(), spec.items("objectives")
         if not nodes and "objectives" in spec:
             self._problems.error(spec.get("objectives") or self._one.node, "must hold an objective")
-        if not NAME.fullmatch(self._name):
+        is_named = NAME.fullmatch(self._name)
+        if not is_named:
             self._problems.error(
                 self._one.node, "its name must begin and end with a-z or 0-9, and have at most 60 characters"
             )
-            return []
         own = (isinstance(node.value, dict) and _INDICATORS & node.value.keys() for node in nodes)
         if not _INDICATORS & spec.keys() and not all(own):
             self._problems.error(spec.node, "lacks indicator or indicatorRef")
-            return []
         shared = self._indicator(spec)
         if shared is not None and shared.op is None and len(nodes) > 1:
             self._problems.warning(spec.get("objectives") or spec.node, "a thresholdMetric has one objective")
@@ -81,7 +80,7 @@ class _Compiler:
             slo = self._objective(node, self._name if len(nodes) == 1 else f"{self._name}_{n}", shared, method)
             if slo is not None:
                 found.append(replace(slo, window=window, alerts=tuple(alerts)))
-        return found
+        return found if is_named else []
 
     def _objective(self, node: Node, name: str, shared: Indicator | None, method: str) -> SLO | None:
         errors = self._problems.errors

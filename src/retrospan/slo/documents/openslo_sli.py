@@ -86,6 +86,7 @@ class _Sources:
         roles: list[Role] = ["good", "total"] if parts == ["good", "total"] else ["bad", "total"]
         part, total = (self._query(role, self._metric(ratio, role)) for role in roles)
         if part is None or total is None:
+            self._problems.to_try(*filter(None, (part, total)))
             return None
         op: Op = "gte" if roles[0] == "good" else "lte"
         seconds = max(part.seconds, total.seconds)
@@ -98,9 +99,10 @@ class _Sources:
         ratio.need("rawType")
         kind = ratio.choice("rawType", ("success", "failure"))
         query = self._query("events", self._metric(ratio, "raw"))
-        if kind is None or query is None:
+        sli = None if query is None else self._sli(query)
+        if kind is None or sli is None:
             return None
-        return Indicator(self._sli(query), "mean", "gte" if kind == "success" else "lte")
+        return Indicator(sli, "mean", "gte" if kind == "success" else "lte")
 
     def _metric(self, ratio: Fields, key: str) -> Fields:
         return Fields(ratio.get(key) or ratio.node, self._problems, ("metricSource",), strict=False)
@@ -139,7 +141,10 @@ class _Sources:
 
     def _sli(self, *queries: Query) -> SLI:
         known = _built_in(queries[0].sql) if len(queries) == 1 else None
-        return known or own_sli(*queries)
+        if known is not None:
+            return known
+        self._problems.to_try(*queries)
+        return own_sli(*queries)
 
 
 def _unwrapped(part: Query, total: Query) -> Query | None:

@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Final, Literal
 
+from retrospan.slo.definitions import Query
 from retrospan.text import printable
 
 LARGEST: Final = 1_000_000
@@ -73,11 +74,12 @@ class DefinitionError(Exception):
 
 
 class Problems:
-    """The problems found so far."""
+    """The problems found so far; and the `queries` that were read, whatever else is wrong, whose own show when they are run."""
 
     def __init__(self) -> None:
         """None yet."""
         self._found: dict[Problem, None] = {}
+        self.queries: dict[Place, Query] = {}
 
     @property
     def found(self) -> list[Problem]:
@@ -96,6 +98,10 @@ class Problems:
     def warning(self, at: Node | Place, message: str) -> None:
         """What is not as it should be, but has one meaning."""
         self._add("warning", at, message)
+
+    def to_try(self, *queries: Query) -> None:
+        """Have queries tried by `trial`: once each, however often they are referred to."""
+        self.queries |= {Place(query.file, query.line, query.column): query for query in queries}
 
     def add(self, error: DefinitionError) -> None:
         """What a reader gave up at."""

@@ -67,11 +67,12 @@ def read(document: Node, before: Mapping[str, SLO], problems: Problems) -> list[
     found: dict[str, SLO | Off] = {}
     for key, node in tables.value.items():
         name = key.replace("-", "_")
+        reader = _Reader(name, node, before.get(name), before, problems)
         if not NAME.fullmatch(name):
             problems.error(at_key(node), "a name has at most 60 of a-z, 0-9 and _, and begins and ends with no _")
         elif name in found:
             problems.error(at_key(node), f"{name} stands in this file already (- equals _)")
-        elif slo := _Reader(name, node, before.get(name), before, problems).read():
+        elif slo := reader.read():
             found[name] = slo
     return list(found.values())
 
@@ -104,18 +105,20 @@ class _Reader:
         self._problems = problems
         self._fields = Fields(node, problems, KEYS)
         self._sources = [key for key in ("sli", *QUERIES) if key in self._fields]
+        self._errors = problems.errors
+        self._queries = self._own_queries()
+        if self._fields.flag("enabled") is not False:
+            problems.to_try(*self._queries)
 
     def read(self) -> SLO | Off | None:
         """The objective; None when there are problems with it."""
-        errors = self._problems.errors
         slo = self._slo()
-        if slo is None or self._problems.errors > errors:
+        if slo is None or self._problems.errors > self._errors:
             return None
         return Off(self._name) if self._fields.flag("enabled") is False else settled(slo, self._node, self._problems)
 
     def _slo(self) -> SLO | None:
         fields = self._fields
-        fields.flag("enabled")
         ground = self._ground()
         if ground is None:
             return None
@@ -156,23 +159,21 @@ class _Reader:
                 f"{', '.join(sources)} do not make an indicator: give sql, or good and total, or bad and total",
             )
             return None
-        return self._own(sources)
-
-    def _own(self, sources: list[str]) -> SLO:
-        seconds = quantities.duration(self._fields.get("timeout"), self._problems) or QUERY_SECONDS
-        queries = []
-        for key in sources:
-            node = self._fields.get(key)
-            sql = text(node, self._problems)
-            if node is not None and sql is not None:
-                queries.append(
-                    Query(QUERIES[key], sql, seconds, node.place.file, node.place.line, node.place.column, node.path)
-                )
-        sli = own_sli(*queries)
+        sli = own_sli(*self._queries)
         # With bad and total the values are 1 for bad events, so that their share has a most.
         op: Op = "lte" if sources == ["bad", "total"] else "gte"
         statistic: Statistic = "mean" if sources == ["sql"] else "share"
         return SLO(self._name, "", sli, statistic, op, Fraction(0), unit="number" if sources == ["sql"] else "ratio")
+
+    def _own_queries(self) -> list[Query]:
+        """Those that are texts."""
+        given = [(role, node) for key, role in QUERIES.items() if (node := self._fields.get(key)) is not None]
+        seconds = quantities.duration(self._fields.get("timeout"), self._problems) if given else None
+        return [
+            Query(role, sql, seconds or QUERY_SECONDS, node.place.file, node.place.line, node.place.column, node.path)
+            for role, node in given
+            if (sql := text(node, self._problems)) is not None
+        ]
 
     def _statistic(self, slo: SLO) -> SLO:
         fields, problems = self._fields, self._problems
