@@ -27,6 +27,10 @@ class RecordError(Exception):
     """A record that cannot be read, or a run that is not in it: says what, where and what to do, in one line."""
 
 
+class NoRecord(RecordError):
+    """A file that is no record for this version to read, nor will be one unless another is put in its place."""
+
+
 def uri_of(file: Path, mode: str) -> str:
     """What SQLite opens the file by. Resolved, since SQLite keeps the log beside the file that a link points to."""
     return f"{file.resolve().as_uri()}?{mode}"
@@ -70,13 +74,15 @@ def _header(file: Path) -> bytes:
         if not file.exists():
             raise RecordError(f"{file}: no such file: {_ADVICE}")
         if not file.is_file():
-            raise RecordError(f"{file}: is not a file: {_ADVICE}")
+            raise NoRecord(f"{file}: is not a file: {_ADVICE}")
         with file.open("rb") as stream:
             header = stream.read(_READ_VERSION + 1)
     except OSError as error:
         raise RecordError(f"{file}: cannot be read: {error.strerror}") from error
     if len(header) <= _READ_VERSION or not header.startswith(_MAGIC):
-        raise RecordError(f"{file}: is not a SQLite database: {_ADVICE}")
+        # Zeros are what a crash of the system leaves of a record: its writers put that aside, and begin a new one.
+        kind = NoRecord if any(header) else RecordError
+        raise kind(f"{file}: is not a SQLite database: {_ADVICE}")
     return header
 
 

@@ -17,7 +17,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from retrospan.opening import HEAP_INDEX, LOCKED, UNLOCKED, RecordError, mode_of, stamp_of, stamp_of_log, uri_of
+from retrospan.opening import (
+    HEAP_INDEX,
+    LOCKED,
+    UNLOCKED,
+    NoRecord,
+    RecordError,
+    mode_of,
+    stamp_of,
+    stamp_of_log,
+    uri_of,
+)
 from retrospan_exporters import held
 from retrospan_exporters.tables import (
     APPLICATION_ID,
@@ -231,11 +241,13 @@ class Record:
 
     def _check(self) -> None:
         if not any(table.name in self.tables for table in (*EVENT_TABLES, RUN_INFO)):
-            raise RecordError(f"{self.name}: is a SQLite database, but no record: it has none of the record's tables")
+            # One that is being made has no table yet.
+            kind = NoRecord if self.exists("SELECT 1 FROM main.sqlite_master") else RecordError
+            raise kind(f"{self.name}: is a SQLite database, but no record: it has none of the record's tables")
         ours = self.rows("PRAGMA application_id")[0][0] == APPLICATION_ID
         version = self.rows("PRAGMA user_version")[0][0]
         if ours and version > SCHEMA_VERSION:
-            raise RecordError(
+            raise NoRecord(
                 f"{self.name}: was written by a newer Retrospan (schema {version}, this one reads up to {SCHEMA_VERSION}):"
                 " upgrade retrospan to read it"
             )

@@ -2,17 +2,21 @@
 
 import signal
 import socket
+import sqlite3
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from scrapes import complaints, free_port, listens, scrape
 
 from retrospan.cli import cli
 from retrospan.prometheus.names import METRICS
+from retrospan.prometheus.sidecar import Sidecar
+from retrospan.prometheus.watch import Terms
+from retrospan_exporters.tables import ddl
 
 from .support import DEADLINE, RETROSPAN, SPANS, environment, finish, read, start, wait_until
 
@@ -91,6 +95,15 @@ def test_a_port_that_is_taken_is_wrong_usage_in_one_line(tmp_path: Path) -> None
     assert f"127.0.0.1:{port} cannot be listened on (Address already in use): say --host or --port" in ran.stderr
 
 
+@pytest.fixture
+def in_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """The command in this process: what is wrong is told before anything is begun."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("signal.signal", lambda number, handler: None)
+    monkeypatch.setattr("sys.setswitchinterval", lambda seconds: None)
+    return lambda *options: CliRunner().invoke(cli, ["metrics", *options])
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -105,16 +118,58 @@ def test_a_port_that_is_taken_is_wrong_usage_in_one_line(tmp_path: Path) -> None
     ],
 )
 def test_wrong_usage_is_2_and_says_what(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], told: str
+    tmp_path: Path, in_this_process: Callable[..., Result], options: list[str], told: str
 ) -> None:
-    """In this process: what is wrong is told before anything is begun."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("signal.signal", lambda number, handler: None)
-    monkeypatch.setattr("sys.setswitchinterval", lambda seconds: None)
-    ran = CliRunner().invoke(cli, ["metrics", *options])
+    ran = in_this_process(*options)
     assert ran.exit_code == 2, ran.output
     assert told in ran.output
     assert list(tmp_path.iterdir()) == []
+
+
+def _database(path: Path, script: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(script)
+
+
+NO_RECORDS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a folder": (Path.mkdir, "is not a file"),
+    "a text": (lambda path: path.write_text("no database, however long it is"), "is not a SQLite database"),
+    "another program's": (lambda path: _database(path, "CREATE TABLE invoices (id)"), "but no record"),
+    "a newer version's": (lambda path: _database(path, f"{ddl()}PRAGMA user_version = 99"), "upgrade retrospan"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_RECORDS)
+def test_what_can_be_no_record_is_refused_at_start_as_by_every_command(
+    tmp_path: Path, in_this_process: Callable[..., Result], kind: str
+) -> None:
+    make, told = NO_RECORDS[kind]
+    make(tmp_path / "file")
+    ran = in_this_process("--db", "telemetry.sqlite", "--db", "file")
+    assert told in ran.output
+    by_others = CliRunner().invoke(cli, ["optimize", "--db", "file"])
+    assert (ran.exit_code, ran.output) == (2, by_others.output)
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: None,
+        Path.touch,
+        lambda path: path.write_bytes(bytes(100)),  # what a crash leaves of a record, which its writers put aside
+        lambda path: _database(path, "PRAGMA user_version = 1"),
+    ],
+    ids=["missing", "empty", "zeros", "no table yet"],
+)
+def test_what_may_become_a_record_is_not_refused(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    make(tmp_path / "telemetry.sqlite")
+    Sidecar([str(tmp_path / "telemetry.sqlite")], Terms(())).check()
+
+
+def test_what_a_glob_names_is_not_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.sqlite").write_text("no database, however long it is")
+    Sidecar([str(tmp_path / "*.sqlite")], Terms(())).check()
 
 
 def _run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:

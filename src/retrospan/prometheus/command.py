@@ -91,6 +91,7 @@ def metrics(
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     terms = Terms(objectives(config), run_id, keep)
     sidecar = Sidecar(records or (record_path(),), terms, poll=poll, most_hosts=max_hosts)
+    sidecar.check()
     server = _listening(host, port, sidecar)
     sidecar.start()
     server.start()

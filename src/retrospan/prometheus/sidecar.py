@@ -16,6 +16,7 @@ from logging import getLogger
 from pathlib import Path
 from typing import Final
 
+from retrospan.opening import NoRecord
 from retrospan.prometheus import names
 from retrospan.prometheus.evaluation import Evaluation, evaluate
 from retrospan.prometheus.instruments import Instruments
@@ -57,6 +58,20 @@ class Sidecar:
         self._work_came, self._is_idle = threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._poll_on, self._evaluate_on)]
         self._find(was_there=True)
+
+    def check(self) -> None:
+        """Raise RecordError when a path names what can be no record, as its user should know before anything is begun.
+
+        What is not there yet may come, and what a glob names was not meant one by one.
+        """
+        for pattern in self._patterns:
+            try:
+                if not _is_glob(pattern):
+                    read(pattern, lambda record: None)
+            except NoRecord:
+                raise
+            except RecordError:
+                pass  # it may be one by and by; until then the polls tell
 
     def start(self) -> None:
         """Begin; the first page is there when this returns."""
