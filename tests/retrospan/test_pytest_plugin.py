@@ -180,3 +180,49 @@ def test_a_single_test_has_a_record_of_its_own_beside_that_of_the_session_too(se
     assert "3 passed" in finished.stdout
     if beside:
         assert len(sends(tmp_path / "session.sqlite")) == len(origin.log) == 10
+
+
+OWN_PROVIDER = """
+    import httpx2
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+    from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
+
+    from retrospan.record import read
+    from retrospan.runs import runs
+    from retrospan_exporters.provider import RecorderSpan
+
+    class Kinds(SpanProcessor):
+        is_fast = {{}}
+
+        def on_start(self, span, parent_context=None):
+            self.is_fast[span.instrumentation_scope.name] = isinstance(span, RecorderSpan)
+
+    trace.set_tracer_provider(TracerProvider({options}))
+    trace.get_tracer_provider().add_span_processor(Kinds())
+
+    def test_it(retrospan_record):
+        with trace.get_tracer("program").start_as_current_span("outer"):
+            httpx2.get("{url}/some")
+        assert len(retrospan_record.rows("http_events")) == 1
+        assert Kinds.is_fast == {{"program": False, "retrospan_instrumentation": {is_fast}}}
+        (run,) = read(retrospan_record.path, runs)
+        assert run.sampler == {sampler!r}
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "is_fast", "sampler"),
+    [
+        ("", {}, True, None),
+        ("", {"RETROSPAN_FAST_SPANS": "0"}, False, None),
+        ("TraceIdRatioBased(1)", {}, False, "TraceIdRatioBased{1}"),
+    ],
+)
+def test_a_recording_by_a_provider_of_the_program_s_own_is_as_configure_makes_it(
+    session, tmp_path, origin, options, environment, is_fast, sampler
+):
+    text = OWN_PROVIDER.format(url=origin.url(""), options=options, is_fast=is_fast, sampler=sampler)
+    (tmp_path / "test_some.py").write_text(textwrap.dedent(text))
+    finished = session(**environment)
+    assert finished.returncode == 0, finished.stdout + finished.stderr

@@ -81,7 +81,9 @@ def recording(path: str | os.PathLike[str]) -> Iterator[Recording]:
     with _environment_kept(), _layers_apart(), _hooks_on():
         recorder = begin(exporter, signals=False, wrap_process=False)
         os.environ[DB] = exporter.path
-        relay = _relay_of(provider_for(None, recorder.run_id))
+        provider = provider_for(None, recorder.run_id)
+        recorder.watch(provider)
+        relay = _relay_of(provider)
         relay.processors.append(recorder.processor)
         try:
             recorder.flush()  # the run is there from the start on, even if nothing happens in it
