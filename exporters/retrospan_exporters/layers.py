@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import SpanContext
 
-from retrospan_instrumentation import emit
+from retrospan_instrumentation import emit, hooks
 from retrospan_instrumentation import semconv as sc
 
 from .run import as_list, entered_layers
@@ -25,24 +25,28 @@ class LayersToo(BatchSpanProcessor):
     def __init__(self, span_exporter: SpanExporter, *args: Any, **options: Any) -> None:
         """As the SDK's."""
         super().__init__(span_exporter, *args, **options)
-        self._told = -1
+        self._count = -1
+        self._told: str | None = None
         self._last: SpanContext | None = None
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take the span, and tell if there is more to tell than before."""
         super().on_end(span)
         self._last = span.context
-        if len(entered_layers()) != self._told:
+        # For each span of the program: no more than this, and no lock. What two threads see at once is told twice.
+        if len(hooks.layers) != self._count:
             self._tell()
 
     def shutdown(self) -> None:
         """Tell of what was entered after the last span."""
-        if self._last is not None and len(entered_layers()) != self._told:
+        if self._last is not None:
             self._tell()
         super().shutdown()  # type: ignore[no-untyped-call]
 
     def _tell(self) -> None:
-        entered = entered_layers()
-        self._told = len(entered)
-        # Below a span that was sampled, and so sampled itself.
-        emit.tell(sc.SPAN_LAYERS, {sc.RETROSPAN_LAYERS: as_list(entered) or ""}, parent=self._last)
+        self._count = len(hooks.layers)
+        entered = as_list(entered_layers()) or ""
+        if entered != self._told:
+            self._told = entered
+            # Below a span that was sampled, and so sampled itself.
+            emit.tell(sc.SPAN_LAYERS, {sc.RETROSPAN_LAYERS: entered}, parent=self._last)

@@ -4,7 +4,9 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from retrospan_exporters import layers
 from retrospan_exporters.layers import LayersToo
+from retrospan_exporters.run import entered_layers
 from retrospan_instrumentation import emit, hooks
 from retrospan_instrumentation import semconv as sc
 
@@ -31,6 +33,20 @@ def test_layers_are_told_with_the_first_span_and_when_there_is_one_more(provider
         hooks.layers.add(entered)
         tracer.start_span("GET").end()
     provider.force_flush()
+    assert told(kept) == ["http", "http,limiter"]
+
+
+def test_what_was_entered_is_looked_at_when_there_is_one_more_and_not_for_each_span(provider, monkeypatch):
+    asked = []
+    monkeypatch.setattr(layers, "entered_layers", lambda: asked.append(1) or entered_layers())
+    kept = InMemorySpanExporter()
+    provider.add_span_processor(LayersToo(kept))
+    for name in ("http", "no layer of a record", "limiter"):
+        hooks.layers.add(name)
+        for _ in range(20):
+            provider.get_tracer("test").start_span("GET").end()
+    provider.force_flush()
+    assert len(asked) == 3
     assert told(kept) == ["http", "http,limiter"]
 
 
