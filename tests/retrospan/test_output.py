@@ -20,8 +20,9 @@ from retrospan.slo.gate import Choice, Terms, judge, judge_run
 from retrospan.slo.output import FORMATS
 from retrospan.slo.output.plain import Style, tell
 
+from .commands import retrospan
 from .records import RUN, START, healthy, making
-from .test_cli import not_finite, retrospan
+from .test_cli import not_finite
 
 GOLDEN = Path(__file__).parent / "golden"
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "slo.schema.json").read_text())
