@@ -13,7 +13,6 @@ from xml.etree import ElementTree
 
 import jsonschema
 import pytest
-import xmlschema
 
 from retrospan.slo.definitions import DEFAULTS, SLI, Query, TimeSlices
 from retrospan.slo.gate import Choice, Terms, judge, judge_run
@@ -101,6 +100,8 @@ def test_the_schema_refuses_what_is_no_report(report):
 
 
 def test_junit_is_valid_and_counts_what_it_holds(report):
+    import xmlschema  # takes half a second, as in test_statistics
+
     told = FORMATS["junit"](report)
     xmlschema.XMLSchema(GOLDEN / "junit.xsd").validate(told)
     (suite,) = ElementTree.fromstring(told)
