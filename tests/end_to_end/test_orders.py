@@ -6,6 +6,7 @@ has each order in each place, with library and retry so dealt that any two value
 at once where a place runs two stacks. What serves trio runs under it, too.
 """
 
+import gc
 from collections.abc import Iterator
 from itertools import combinations, permutations, product
 from pathlib import Path
@@ -85,7 +86,9 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Record]:
         provider.add_span_processor(RecorderSpanProcessor(SQLiteSpanExporter(path, run_id="orders")))
         retrospan_instrumentation.instrument_all(tracer_provider=provider)
         hooks._faults.clear()
+        gc.freeze()  # what is there already need not be looked at by each collection
         yield Record(path, provider, origin)
+        gc.unfreeze()
         retrospan_instrumentation.uninstrument_all()
         provider.shutdown()
     assert get_current() == before
