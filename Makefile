@@ -22,8 +22,8 @@ test-debian: $(READY)
 	$(BIN)/python -m pytest -m debian
 
 test-long: $(READY)
-	$(BIN)/python -m pytest
-	RETROSPAN_FAST_SPANS=0 $(BIN)/python -m pytest $(BOTH)
+	$(BIN)/python -m pytest --hypothesis-profile=long
+	RETROSPAN_FAST_SPANS=0 $(BIN)/python -m pytest --hypothesis-profile=long $(BOTH)
 
 # Pythons are those that the machine has; uv finds them.
 test-matrix: $(READY)

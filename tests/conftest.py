@@ -8,8 +8,10 @@ import pytest
 
 from origin import Origin
 
-# A machine that is busy with something else is no fault of what is tested.
-hypothesis.settings.register_profile("patient", deadline=None)
+# A machine that is busy with something else is no fault of what is tested. `make test-long` tries twice as many examples;
+# a test that needs more than others says so as a multiple of the profile's.
+hypothesis.settings.register_profile("patient", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("long", deadline=None, max_examples=100)
 hypothesis.settings.load_profile("patient")
 
 # Programs under test find the defaults, although this one runs under nohup, or in the background of a script.

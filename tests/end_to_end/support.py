@@ -1,11 +1,13 @@
 """What the end-to-end tests share: programs started as their users start them, and what the record holds afterwards."""
 
+import json
 import os
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ BIN = Path(sys.executable).parent
 LAUNCHER = BIN / "opentelemetry-instrument"
 RETROSPAN = BIN / "retrospan"
 DEADLINE = 30.0
+
+# Instrumentations of libraries that hardly a program here uses: to import these takes as long as the rest of a start.
+OTHERS = "aiohttp-client,requests,urllib3"
 
 # Programs under test speak plain OpenTelemetry: `span(number)` ends one request's span, with that number as its status.
 SPANS = """
@@ -38,21 +43,53 @@ def naps():
 
 def environment(record: Path, **variables: str) -> dict[str, str]:
     """The tests' environment without any setting of OpenTelemetry's or ours but these."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "RETROSPAN_"))}
-    # From 3.12 on Python warns of every os.fork() in a process with threads, as each with a span processor is.
-    return {**kept, "PYTHONWARNINGS": "ignore:This process", "RETROSPAN_DB": str(record), **variables}
+    ours = {
+        # From 3.12 on Python warns of every os.fork() in a process with threads, as each with a span processor is.
+        "PYTHONWARNINGS": "ignore:This process",
+        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": OTHERS,
+        "RETROSPAN_DB": str(record),
+    }
+    return {**_plain(), **ours, **variables}
+
+
+def launched(record: Path, folder: Path, **variables: str) -> dict[str, str]:
+    """The environment in which the launcher starts a program from this folder: the launcher said so, once for all."""
+    first, set_by_launcher = _told_by_launcher()
+    made = {**set_by_launcher, **environment(record, **variables)}
+    paths = [first, str(folder), *filter(None, [made.get("PYTHONPATH")])]
+    return {**made, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+@cache
+def _told_by_launcher() -> tuple[str, dict[str, str]]:
+    """What it puts before the folder in PYTHONPATH, and the other variables that it sets where nothing is set."""
+    before = _plain()
+    program = "import json, os; print(json.dumps(dict(os.environ)))"
+    command = [LAUNCHER, sys.executable, "-S", "-c", program]
+    ran = subprocess.run(command, cwd="/", env=before, capture_output=True, text=True, timeout=DEADLINE, check=True)
+    told: dict[str, str] = json.loads(ran.stdout)
+    first, folder, *others = told.pop("PYTHONPATH").split(os.pathsep)
+    assert [folder, *others] == ["/", *filter(None, before.pop("PYTHONPATH", "").split(os.pathsep))]
+    return first, dict(told.items() - before.items())
+
+
+def _plain() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "RETROSPAN_"))}
 
 
 def start(
-    record: Path, program: str, *arguments: str, launcher: Sequence[str | Path] = (LAUNCHER,), **variables: str
+    record: Path, program: str, *arguments: str, launcher: Sequence[str | Path] | None = None, **variables: str
 ) -> subprocess.Popen[str]:
-    """Start a program's text, from a file beside the record, under a launcher; its standard streams are pipes."""
+    """Start a program's text, from a file beside the record; its standard streams are pipes.
+
+    It is started under this launcher; without one, as `opentelemetry-instrument` would start it, whose own start takes time.
+    """
     file = record.with_name("program.py")
     file.write_text(program, encoding="utf-8")
     return subprocess.Popen(
-        [*launcher, sys.executable, file, *arguments],
+        [*(launcher or ()), sys.executable, file, *arguments],
         cwd=record.parent,
-        env=environment(record, **variables),
+        env=launched(record, record.parent, **variables) if launcher is None else environment(record, **variables),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -321,8 +321,16 @@ def test_kill_9_leaves_a_sound_record_with_all_that_was_flushed(tmp_path: Path) 
 
 def test_processes_that_write_one_file_lose_nothing_and_show_no_error(tmp_path: Path) -> None:
     record = tmp_path / "telemetry.sqlite"
-    program = f"{SPANS}\nspans(int(sys.argv[1]) * 1_000, 1_000)"
+    # None begins before all take part in the run, which would otherwise be complete with the first.
+    program = f"{SPANS}\nprint('there', flush=True); sys.stdin.readline(); spans(int(sys.argv[1]) * 1_000, 1_000)"
     processes = [start(record, program, str(number), RETROSPAN_RUN_ID="shared") for number in range(3)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "there\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
     for process in processes:
         assert finish(process)[::2] == (0, "")
     assert statuses(record) == list(range(3_000))

@@ -2,11 +2,22 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from .support import SPANS, finish, read, start, statuses
+from .support import LAUNCHER, SPANS, environment, finish, launched, read, start, statuses
+
+
+def test_programs_of_these_tests_start_in_the_environment_that_the_launcher_makes(tmp_path: Path) -> None:
+    record, code = tmp_path / "telemetry.sqlite", "import json, os; print(json.dumps(dict(os.environ)))"
+    own = environment(record, PYTHONPATH="one", OTEL_SERVICE_NAME="mine")
+    ran = subprocess.run(
+        [LAUNCHER, sys.executable, "-S", "-c", code], cwd=tmp_path, env=own, capture_output=True, text=True, check=True
+    )
+    assert json.loads(ran.stdout) == launched(record, tmp_path, PYTHONPATH="one", OTEL_SERVICE_NAME="mine")
 
 
 def test_the_runs_id_is_on_the_resource_and_in_the_environment_of_children(tmp_path: Path) -> None:

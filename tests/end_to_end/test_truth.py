@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -15,8 +14,9 @@ import pytest
 
 from origin import Answer, Logged, Origin
 
+from .support import launched
+
 PROGRAMS = Path(__file__).with_name("programs")
-LAUNCHER = Path(sys.executable).with_name("opentelemetry-instrument")
 ARTIFACTS = 24
 JSON = {"content-type": "application/json"}
 PDF = {"content-type": "application/pdf"}
@@ -96,10 +96,10 @@ def case(tmp_path_factory: pytest.TempPathFactory, mode: str, library: str, retr
             "files": world.files.url(""),
             "mirror": world.mirror.url(""),
         }
-        environment = {**os.environ, "RETROSPAN_DB": str(folder / "telemetry.sqlite")}
         ran = subprocess.run(
-            [LAUNCHER, sys.executable, PROGRAMS / "stack.py", json.dumps(settings)],
-            env=environment,
+            [sys.executable, PROGRAMS / "stack.py", json.dumps(settings)],
+            cwd=folder,
+            env=launched(folder / "telemetry.sqlite", folder),
             capture_output=True,
             text=True,
             timeout=50,

@@ -14,6 +14,8 @@ import pytest
 
 from origin import Answer, Origin
 
+from .support import OTHERS
+
 LAUNCH = "from opentelemetry.instrumentation.auto_instrumentation import run; run()"
 PROGRAM = """
 import sys, httpx2, tenacity
@@ -32,6 +34,8 @@ def launch(tmp_path: Path) -> Launch:
         *arguments: str, program: str = PROGRAM, python: Path = Path(sys.executable), code: int = 0, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "RETROSPAN_"))}
+        if variables:  # where nothing is set, nothing at all is
+            kept["OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"] = OTHERS
         ran = subprocess.run(
             [python, "-c", LAUNCH, python, "-c", program, *arguments],
             cwd=tmp_path,

@@ -88,7 +88,7 @@ NAMES = sorted(
 NAMES += ["url.full", "http.url", "url.hash", "error.type", "server.address", "net.peer.name", "http.host"]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3 * settings.default.max_examples, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(attributes=st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=12), name=st.sampled_from(["GET", *OURS]))
 def test_whatever_a_stranger_puts_into_a_span_every_row_is_written_and_of_its_columns_types(
     span: Make, attributes: dict[str, Any], name: str

@@ -163,7 +163,7 @@ def both(*setting: Any) -> list[tuple[Any, ...]]:
         sdk_s.propagate = True
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(data=st.data())
 def test_any_calls_on_a_span_give_what_the_stock_provider_gives(data: st.DataObject) -> None:
     name, options, links, calls = data.draw(st.tuples(st.text(max_size=3), OPTIONS, LINKS, CALLS))

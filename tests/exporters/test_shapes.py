@@ -122,7 +122,7 @@ def test_shapes_beyond_the_bound_are_looked_at_with_care(span: Make, monkeypatch
     assert second is INSERTS["http_events"]
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2 * settings.default.max_examples, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(facts=st.fixed_dictionaries({}, optional=_FACTS))
 def test_both_ways_give_the_same_rows_whatever_a_span_of_ours_holds(span: Make, facts: dict[str, Any]) -> None:
     rows_of(span({**OURS, **facts}), span(OURS))  # which compares them

@@ -304,9 +304,9 @@ def _has_consistent_times(spans: Spans) -> None:
 
 
 QUICK = settings(
-    max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=75, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
-LONG = settings(QUICK, max_examples=1500, derandomize=False)
+LONG = settings(QUICK, max_examples=750, derandomize=False)
 
 
 @pytest.mark.parametrize("mode", ["sync", "asyncio"])

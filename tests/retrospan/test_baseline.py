@@ -14,8 +14,8 @@ from retrospan.slo.measure import Sample
 from retrospan.slo.verdicts import Result
 from retrospan.slo.verdicts import judge as verdict_of
 
+from .commands import in_one_line, retrospan
 from .records import START, healthy, making
-from .test_cli import in_one_line, retrospan
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from retrospan.slo.measure import Measure
 from retrospan.slo.verdicts import evaluate
 from retrospan.slo.windows import Scope
 
+from .commands import in_one_line, retrospan
 from .records import RUN, START, healthy, making
-from .test_cli import in_one_line, retrospan
 from .test_counts import opened
 
 

@@ -15,32 +15,8 @@ from retrospan import cli
 from retrospan.slo.definitions import DEFAULTS
 from retrospan_exporters import tables
 
+from .commands import in_one_line, process, python, retrospan
 from .records import RUN, START, beside, healthy, making, now
-
-
-def retrospan(*arguments, **environment):
-    """Run the command as its own process."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RETROSPAN_")}
-    inherited["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-    return subprocess.run(
-        [sys.executable, "-m", "retrospan", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        env=inherited | environment,
-    )
-
-
-def python(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True).stdout
-
-
-def in_one_line(finished):
-    assert finished.stdout == ""
-    assert finished.stderr.count("\n") == 1
-    assert finished.stderr.startswith("retrospan: ")
-    return finished.stderr
-
 
 # -- slo
 
@@ -315,6 +291,19 @@ def test_ddl_prints_a_schema_that_sqlite_takes():
 
 
 # -- the command itself
+
+
+def test_its_own_process_says_and_ends_as_it_does_in_ours(path):
+    with making(path) as record:
+        record.run("none")
+        record.run(started_at=START + 1)
+        healthy(record)
+        record.run("bad", started_at=START + 2)
+        record.add("http_events", *[{}] * 50, status=429, wire=1, host="é.example", run_id="bad")
+    for run, code in ((RUN, 0), ("bad", 1), ("nun", 2), ("none", 3)):
+        asked = ("slo", "--db", path, "--run", run)
+        assert process(*asked) == retrospan(*asked)
+        assert retrospan(*asked).returncode == code
 
 
 def test_help_lists_every_command_and_imports_none_of_them():

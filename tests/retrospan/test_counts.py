@@ -165,7 +165,7 @@ def corrupt(downloads):
     return len(sound), len(claims), 0, len(claims) - len(sound) if claims else None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(records)
 def test_the_indicators_equal_a_brute_force_exactly(record):
     assert measured(record) == brute_force(record)

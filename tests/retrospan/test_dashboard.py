@@ -10,7 +10,7 @@ import pytest
 from retrospan.prometheus.names import METRICS
 from retrospan.slo.definitions import DEFAULTS
 
-from .test_cli import retrospan
+from .commands import retrospan
 
 VARIABLES = {"job", "run", "host"}
 GRAFANAS_OWN = {"__range", "__rate_interval"}

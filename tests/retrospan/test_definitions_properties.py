@@ -19,7 +19,9 @@ from retrospan.slo.documents.write_openslo import as_openslo
 from retrospan.slo.documents.write_toml import as_toml
 from retrospan.slo.documents.yaml_nodes import nodes as yaml_nodes
 
-anywhere = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+anywhere = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=2 * settings.default.max_examples
+)
 
 decimals = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**9), max_value=10**9, places=6).map(
     Fraction

@@ -7,8 +7,8 @@ import pytest
 
 from retrospan.slo.disk import Disk
 
+from .commands import retrospan
 from .records import RUN, healthy, making
-from .test_cli import retrospan
 
 CONTENT = b"%PDF-1.7 some"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

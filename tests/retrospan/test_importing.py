@@ -18,8 +18,8 @@ from retrospan_exporters.jsonl import JSONLSpanExporter
 from retrospan_exporters.sqlite import SQLiteSpanExporter
 from retrospan_instrumentation import hooks
 
+from .commands import in_one_line, retrospan
 from .records import beside
-from .test_cli import in_one_line, retrospan
 
 RUN_INFO = {"table": "run_info", "run_id": "R", "started_at": 5.0, "schema_version": tables.SCHEMA_VERSION}
 REQUEST = {"table": "http_events", "run_id": "R", "ts": 6.0}

@@ -9,8 +9,8 @@ import pytest
 from retrospan.slo.definitions import DEFAULTS
 from retrospan.slo.documents.load import load
 
+from .commands import python, retrospan
 from .records import START, healthy, making
-from .test_cli import python, retrospan
 
 OPENSLO = Path(__file__).parent / "openslo"
 LATENCY = "SELECT ts AS timestamp, elapsed_ms AS value, host FROM http_events WHERE elapsed_ms IS NOT NULL"

@@ -12,8 +12,8 @@ from retrospan.merging import _names, merge
 from retrospan.record import RecordError, read
 from retrospan_exporters import tables
 
+from .commands import in_one_line, retrospan
 from .records import RUN, START, beside, healthy, making
-from .test_cli import in_one_line, retrospan
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ around = st.sampled_from(sorted(DEFAULTS)).flatmap(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(around)
 def test_an_event_that_turns_bad_never_makes_a_verdict_better(case):
     name, good, bad = case
@@ -88,7 +88,7 @@ def test_an_event_that_turns_bad_never_makes_a_verdict_better(case):
     assert BETTER[verdict(name, good - 1, bad + 1)] <= BETTER[verdict(name, good, bad)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(around)
 def test_more_good_events_never_fail_what_passes_and_more_bad_ones_never_pass_what_fails(case):
     name, good, bad = case
@@ -99,7 +99,6 @@ def test_more_good_events_never_fail_what_passes_and_more_bad_ones_never_pass_wh
         assert verdict(name, good, bad + 1) == "fail"
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 40_000), min_size=1, max_size=90), st.data())
 def test_a_slower_artifact_never_makes_a_percentile_s_verdict_better(times, data):
     slower = data.draw(st.integers(0, len(times) - 1))

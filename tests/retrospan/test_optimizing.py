@@ -10,8 +10,8 @@ import pytest
 from retrospan.optimizing import OF_TRACE, optimize
 from retrospan.record import Record
 
+from .commands import in_one_line, retrospan
 from .records import START, beside, making, now
-from .test_cli import in_one_line, retrospan
 
 TRACES = [os.urandom(16) for _ in range(400)]
 # Two pages that the list of tables and indices has grown by, and keeps.

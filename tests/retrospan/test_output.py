@@ -13,15 +13,15 @@ from xml.etree import ElementTree
 
 import jsonschema
 import pytest
-import xmlschema
 
 from retrospan.slo.definitions import DEFAULTS, SLI, Query, TimeSlices
 from retrospan.slo.gate import Choice, Terms, judge, judge_run
 from retrospan.slo.output import FORMATS
 from retrospan.slo.output.plain import Style, tell
 
+from .commands import retrospan
 from .records import RUN, START, healthy, making
-from .test_cli import not_finite, retrospan
+from .test_cli import not_finite
 
 GOLDEN = Path(__file__).parent / "golden"
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "slo.schema.json").read_text())
@@ -100,6 +100,8 @@ def test_the_schema_refuses_what_is_no_report(report):
 
 
 def test_junit_is_valid_and_counts_what_it_holds(report):
+    import xmlschema  # takes half a second, as in test_statistics
+
     told = FORMATS["junit"](report)
     xmlschema.XMLSchema(GOLDEN / "junit.xsd").validate(told)
     (suite,) = ElementTree.fromstring(told)

@@ -8,8 +8,8 @@ import yaml
 from retrospan.slo.definitions import DEFAULTS
 from retrospan.slo.documents.write_openslo import as_openslo
 
+from .commands import retrospan
 from .records import healthy, making
-from .test_cli import retrospan
 
 # The budget of each objective with a target, the fewest events that tell (DESIGN, section 7), and the windows in which
 # 14.4, 6, 3 and 1 times the budget is a share of events that can be bad.

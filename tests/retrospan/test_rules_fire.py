@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pytest
 import yaml
 
+from .commands import retrospan
 from .promtool import Counter, hold, linted, without_annotations
-from .test_cli import retrospan
 from .test_rules import BELOW_TARGET, BUDGETS, BURNING_FACTORS, with_policy
 
 pytestmark = pytest.mark.debian

@@ -14,8 +14,8 @@ from retrospan.slo.gate import judge_run
 from retrospan_exporters.sqlite import SQLiteSpanExporter
 from retrospan_instrumentation import semconv as sc
 
+from .commands import retrospan
 from .records import RUN, healthy, making
-from .test_cli import retrospan
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 
 from retrospan_exporters import tables
 
+from .commands import in_one_line, retrospan
 from .records import START, beside, making
-from .test_cli import in_one_line, retrospan
 
 ORIGINAL_QUERY = "SELECT run_id, status, error FROM http_events WHERE run_id = 'old' ORDER BY id"
 

@@ -193,7 +193,7 @@ def test_after_a_query_the_record_is_as_free_as_before(record):
         assert record.connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) > 1_000_000
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=2 * settings.default.max_examples, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sql=st.text() | st.sampled_from([EVENTS, "SELECT", "\0", "SELECT ?1 AS timestamp", "-- nothing"]))
 def test_whatever_stands_in_a_query_it_is_answered_or_refused(record, sql):
     said = ""

@@ -14,8 +14,8 @@ from retrospan.slo.definitions import DEFAULTS, Window
 from retrospan.slo.gate import Choice, judge
 from retrospan.slo.windows import Span, duration, moment, promised
 
+from .commands import in_one_line, retrospan
 from .records import RUN, START, making
-from .test_cli import in_one_line, retrospan
 
 HTTP = DEFAULTS["http_429"]
 

@@ -112,3 +112,8 @@ PLACES: dict[tuple[str, str], Callable[[Job], list[list[Done]]]] = {
     ("asyncio", "read later in a task"): _in_tasks("later"),
     ("trio", "plain"): _in_trio,
 }
+# Where two jobs run at once, "a" and "b".
+AT_ONCE = {
+    *(("sync", place) for place in ("pool", "nested pools", "to_thread", "run_in_executor")),
+    *(("asyncio", place) for place in ("gather", "pool")),
+}
