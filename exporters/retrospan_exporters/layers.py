@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import SpanContext
 
-from retrospan_instrumentation import emit, hooks
+from retrospan_instrumentation import emit, surround
 from retrospan_instrumentation import semconv as sc
 
 from .run import as_list, entered_layers
@@ -34,7 +34,7 @@ class LayersToo(BatchSpanProcessor):
         super().on_end(span)
         self._last = span.context
         # For each span of the program: no more than this, and no lock. What two threads see at once is told twice.
-        if len(hooks.layers) != self._count:
+        if len(surround.layers) != self._count:
             self._tell()
 
     def shutdown(self) -> None:
@@ -44,7 +44,7 @@ class LayersToo(BatchSpanProcessor):
         super().shutdown()  # type: ignore[no-untyped-call]
 
     def _tell(self) -> None:
-        self._count = len(hooks.layers)
+        self._count = len(surround.layers)
         entered = as_list(entered_layers()) or ""
         if entered != self._told:
             self._told = entered

@@ -94,7 +94,8 @@ class RecorderTracer(Tracer):
                     name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
                 )
             made = (trace_id, getrandbits(64) or 1, False, flags, state, True)
-        span: RecorderSpan = making.spans()
+        make = making.spans
+        span: RecorderSpan = make()
         span._context = _new_tuple(SpanContext, made) if making.ids is None else _context_by(making.ids, parent, made)
         span._name = name
         span._kind = kind
@@ -140,8 +141,10 @@ def use_fast_spans(tracer: object) -> None:
 
 def _quicken(tracer: Any) -> None:
     if type(tracer) is Tracer and _may_be_fast(tracer):
-        # The very object that the provider keeps, and tells of a new resource or configuration, becomes ours.
+        # The very object that the provider keeps, and tells of a new resource or configuration, becomes ours. (That makes a
+        # dict of its attributes, of the kind in which Python finds one only by searching; a copy is of the quick kind.)
         tracer.__class__ = RecorderTracer
+        tracer.__dict__ = dict(tracer.__dict__)
 
 
 def _may_be_fast(tracer: Tracer) -> bool:

@@ -64,8 +64,8 @@ def program_name(command: Sequence[str]) -> str:
 
 def entered_layers() -> set[str]:
     """The layers whose hooks were called in this process."""
-    hooks = sys.modules.get("retrospan_instrumentation.hooks")
-    return set() if hooks is None else hooks.layers & set(sc.LAYERS)
+    surround = sys.modules.get("retrospan_instrumentation.surround")
+    return set() if surround is None else surround.layers & set(sc.LAYERS)
 
 
 def as_list(layers: Set[str]) -> str | None:

@@ -8,12 +8,11 @@ without. It knows no keys, so the host of a wait is that of the request that tak
 """
 
 from collections.abc import Callable, Mapping
-from time import time_ns
 from types import ModuleType
 from typing import Any
 
 from . import waits
-from .hooks import Call, LibraryInstrumentor
+from .hooks import LibraryInstrumentor
 
 NAME = "aiolimiter"
 
@@ -27,17 +26,12 @@ class AiolimiterInstrumentor(LibraryInstrumentor):
         return {"aiolimiter": self._hook}
 
     def _hook(self, module: ModuleType) -> None:
-        self.wrap(module.AsyncLimiter, "acquire", _Acquire, asynchronous=True)
+        self.wrap_timed(module.AsyncLimiter, "acquire", _acquired, asynchronous=True)
 
 
-class _Acquire(Call):
-    def __init__(self, limiter: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._limiter, self._start = limiter, time_ns()
-
-    def returned(self, result: Any) -> Any:
-        waits.report(self._limiter, NAME, granted=True, start=self._start, max_delay_ms=None)
-        return result
-
-    def raised(self, error: BaseException) -> None:
-        if not isinstance(error, ValueError):  # an amount that it can never give is no wait
-            waits.report(self._limiter, NAME, granted=False, start=self._start, max_delay_ms=None)
+def _acquired(
+    limiter: Any, args: tuple[Any, ...], kwargs: dict[str, Any], start: int, result: Any, error: BaseException | None
+) -> Any:
+    if not isinstance(error, ValueError):  # an amount that it can never give is no wait
+        waits.report(limiter, NAME, granted=error is None, start=start, max_delay_ms=None)
+    return result

@@ -30,8 +30,8 @@ from opentelemetry.util.types import AttributeValue
 from . import emit, frames, mapping, metrics, waits
 from . import semconv as sc
 from .frames import AttemptFrame, Frame, ResolutionFrame
-from .hooks import fault, layers
 from .sends import is_retryable
+from .surround import fault, layers
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Self = TypeVar("_Self", bound="_Scope")
@@ -158,7 +158,6 @@ class _SpanScope(_Scope):
         self._span = emit.tracer().start_span(self._name, kind=SpanKind.INTERNAL)
         frame = self._make_frame()
         if frame is not None:
-            frame.enter(span=self._span)
             self._frame = frame
         else:
             self._before = get_current()
@@ -195,7 +194,7 @@ class resolution(_SpanScope):
 
     def _make_frame(self) -> Frame:
         _last_resolution.set((self.artifact_id, self.work_id))
-        return ResolutionFrame(self.artifact_id, self.work_id)
+        return ResolutionFrame(self.artifact_id, self.work_id, self._span)
 
     def _facts(self, error: BaseException | None) -> dict[str, AttributeValue | None]:
         return {
@@ -227,7 +226,7 @@ class attempt(_SpanScope):
         return attempt(self._tier, self._source, self._host)
 
     def _make_frame(self) -> Frame:
-        return AttemptFrame(self._source)
+        return AttemptFrame(self._source, self._span)
 
     def _facts(self, error: BaseException | None) -> dict[str, AttributeValue | None]:
         frame = self._frame if isinstance(self._frame, AttemptFrame) else None

@@ -12,8 +12,8 @@ from time import time_ns
 from typing import Any
 
 from . import frames
-from .hooks import fault
 from .sends import Send
+from .surround import fault
 
 
 class Followed:

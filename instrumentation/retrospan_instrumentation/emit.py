@@ -7,6 +7,7 @@ OpenTelemetry means to replace span events by log-based ones; the day it does, `
     emit.tell("rate_limiter.acquire", {...}, end=now, on=span)                    # an event on a short span of ours
 """
 
+from binascii import hexlify
 from collections.abc import Mapping
 from time import time_ns
 from typing import Any
@@ -29,6 +30,7 @@ Facts = Mapping[str, AttributeValue | None]
 _DEFAULT_FIELDS = {"traceparent", "tracestate", "baggage"}
 _BAGGAGE_KEY = next(iter(baggage.set_baggage("key", "value", Context())))
 _NO_STATE = INVALID_SPAN_CONTEXT.trace_state
+_FLAGS = [b"-%02x" % flags for flags in range(256)]  # how a traceparent ends
 # The global propagator that was seen last, and whether it is the default one.
 _propagator: Any = None
 _is_default = False
@@ -67,9 +69,11 @@ def propagate_to(headers: Any, span: Span, context: Context) -> None:
         return
     trace_id, span_id, _, flags, state, is_valid = span.get_span_context()  # a tuple: read at once
     if is_valid:
-        put(headers, b"traceparent", "00-%032x-%016x-%02x" % (trace_id, span_id, flags))  # noqa: UP031  # the quickest
+        # Both ids in hexadecimal, "-" after the first 16 bytes: a third of what to format them costs.
+        ids = hexlify((trace_id << 64 | span_id).to_bytes(24, "big"), b"-", -16)
+        put(headers, b"traceparent", b"00-" + ids + _FLAGS[flags])
         if state is not _NO_STATE and state:
-            put(headers, b"tracestate", state.to_header())
+            put(headers, b"tracestate", state.to_header().encode())
 
 
 def known(facts: Facts) -> dict[str, AttributeValue]:

@@ -29,7 +29,8 @@ from opentelemetry.context import Context, attach, detach, get_current
 from . import api, emit, frames
 from . import semconv as sc
 from .frames import ResolutionFrame
-from .hooks import Call, LibraryInstrumentor, fault
+from .hooks import LibraryInstrumentor
+from .surround import Call, fault
 
 _logger = logging.getLogger("retrospan")
 

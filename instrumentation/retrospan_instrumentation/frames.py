@@ -4,31 +4,28 @@ A frame is opened by a hook, linked to the frame outside it and carried in the O
 tasks, and by `threads` into threads and pools. It keeps strings and numbers, never a Request or Response: nothing stays
 alive because a frame does.
 
-    frame = RetryFrame(of=id(retrying))
-    frame.enter()
+    frame = RetryFrame(id(retrying), get_current())
     ...                                  # current() is frame; frame.outer is what was current before
     frame.leave()
+    frame.close()
 
 The layers nest in any order; whoever needs another layer's fact walks `chain()` outward.
 """
 
-import asyncio
 import itertools
-import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from time import time_ns
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from weakref import ref
 
-import wrapt
 from opentelemetry.context import Context, create_key
-from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, Span, SpanContext, Tracer, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, Span, set_span_in_context
 
 from .contexts import attach, get_current
+from .owners import Owner, owner_ref
 
 if TYPE_CHECKING:
+    from .asked import Asked
     from .sends import Send
     from .waits import Wait
 
@@ -42,111 +39,63 @@ at_end: list[Callable[[], None]] = []
 """What is done when the process ends, for what would not end by itself."""
 
 _serials = itertools.count(1)
-_local = threading.local()
-_trio: Any = None
 _put = dict.__setitem__
-_get_running_loop, _get_asyncgen_hooks = asyncio._get_running_loop, sys.get_asyncgen_hooks
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _F = TypeVar("_F", bound="Frame")
-Owner = ref[Any]
 Poll = tuple[object, str, Owner]
 """What makes refusals polling: the same limiter, key and task or thread."""
+_NO_POLLS: "dict[Poll, Wait]" = {}  # nobody's, and never filled: `own_polls` makes a frame's own
 
 
-def _trio_is_there(lowlevel: Any) -> None:
-    global _trio
-    _trio = lowlevel if hasattr(lowlevel, "in_trio_task") else None
-
-
-# httpcore imports trio wherever it is installed; this package imports neither.
-wrapt.register_post_import_hook(_trio_is_there, "trio.lowlevel")
-
-
-class Work:
-    """A piece of work in a pool: its own owner, though its thread serves many."""
-
-    __slots__ = ("__weakref__", "over")
-
-    def __init__(self) -> None:
-        self.over = False
-
-    def begin(self) -> Owner:
-        """Become what this thread is doing; returns what it was doing."""
-        before = _of_thread()
-        _local.owner = ref(self)
-        return before
-
-    def end(self, before: Owner) -> None:
-        """Done: whatever it left may be taken by others now."""
-        self.over = True
-        _local.owner = before
-
-
-def owner_ref() -> Owner:
-    """Who a wait or a frame belongs to: the task, the piece of work in a pool, or the thread that is running.
-
-    A weak reference: unlike an id, no later task or thread is ever taken for it.
-    """
-    loop = _get_running_loop()
-    if loop is not None and (task := asyncio.current_task(loop)) is not None:
-        return ref(task)
-    # A loop of trio's hooks the generators of its thread, which is quicker to see than a task.
-    if _trio is not None and _get_asyncgen_hooks()[0] is not None and _trio.in_trio_task():
-        return ref(_trio.current_task())
-    try:
-        return _local.owner  # type: ignore[no-any-return]  # a thread's own
-    except AttributeError:
-        return _of_thread()
-
-
-def _of_thread() -> Owner:
-    try:
-        return _local.owner  # type: ignore[no-any-return]  # a thread's own
-    except AttributeError:
-        _local.owner = mine = ref(threading.current_thread())
-        return mine
-
-
-def is_over(owned_by: Owner) -> bool:
-    """Whether an owner has finished, so that nothing more comes from it."""
-    who = owned_by()
-    if who is None:
-        return True
-    if isinstance(who, Work):
-        return who.over
-    if isinstance(who, threading.Thread):
-        return not who.is_alive()
-    if isinstance(who, asyncio.Future):
-        return who.done()
-    return getattr(who.coro, "cr_frame", None) is None  # trio's task
+def _copy(function: FunctionType) -> FunctionType:
+    """The same function, with code of its own."""
+    copy = FunctionType(
+        function.__code__.replace(),
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    copy.__doc__, copy.__qualname__ = function.__doc__, function.__qualname__
+    return copy
 
 
 class Frame:
     """What every kind has in common: its place in the chain, and the limiter waits left in it.
 
-    What most frames never learn stands in the classes: a frame is made for every request, and each store counts.
+    Python finds an attribute of one's own quickly where code meets one class only, and a default in a class slowly. So each
+    kind has a copy of the code that is run for every request, and what that reads is set when a frame begins.
     """
 
-    is_open = False
-    polls: "dict[Poll, Wait]" = {}  # noqa: RUF012  # nobody's, and never filled: `own_polls` makes a frame's own
     hop: "HTTPFrame | None"
-    """The nearest request that it is inside of."""
+    """The request that code right inside of it is part of."""
     _before: Context | None = None
 
-    def __init__(self, context: Context | None = None) -> None:
-        outer: Any = (get_current() if context is None else context).get(KEY)
+    def __init_subclass__(cls) -> None:
+        for name in ("begin", "leave", "close"):
+            if name not in cls.__dict__:
+                setattr(cls, name, _copy(getattr(cls, name)))
+
+    def begin(self, context: Context, span: Span | None = None) -> None:
+        """Become the current frame, inside of what is current in this context, which is the current one."""
+        outer: Any = context.get(KEY)
         self.outer: Frame | None = outer
-        self.hop = None if outer is None else outer if isinstance(outer, HTTPFrame) else outer.hop
+        self.hop = None if outer is None else outer.hop
         self.owner = owner_ref()
         self.waits: list[Wait] = []
+        self.polls = _NO_POLLS
         self.is_open = True
-
-    def enter(self, span: Span | None = None, before: Context | None = None) -> None:
-        """Become the current frame; with a span, that is the current span too. `before` is the current context."""
-        if before is None:
-            before = get_current()
-        self._before = before
+        self._before = context
         # A context is a dict that refuses to be changed; this one is nobody's yet, and one copy is enough.
+        inside = Context(context)
+        _put(inside, KEY, self)
+        if span is not None:
+            _put(inside, SPAN_KEY, span)
+        attach(inside)
+
+    def enter(self, span: Span | None = None) -> None:
+        """Become the current frame again; with a span, that is the current span too."""
+        self._before = before = get_current()
         inside = Context(before)
         _put(inside, KEY, self)
         if span is not None:
@@ -167,7 +116,9 @@ class Frame:
 
     def own_polls(self) -> "dict[Poll, Wait]":
         """Where refusals are left, which grants may yet follow."""
-        return self.__dict__.setdefault("polls", {})  # type: ignore[no-any-return]
+        if self.polls is _NO_POLLS:
+            self.polls = {}
+        return self.polls
 
     def tell_waits(self) -> None:
         """Tell the waits that no request took; none of them is for a later one."""
@@ -193,15 +144,23 @@ def _tell_left(waits: "list[Wait]", polls: "dict[Poll, Wait]", of: "Asked | None
 class RetryFrame(Frame):
     """One retrying call. `of` identifies the object that retries; the outermost frame remembers the sends inside."""
 
-    attempt = 1
-    past: "dict[int, Send] | None" = None  # the last send of each request, once there were two
-    span: Span | None = None
-
-    def __init__(self, of: int, context: Context | None = None) -> None:
-        Frame.__init__(self, context)  # `super()` would cost a third of it
+    def __init__(self, of: int, context: Context, span: Span | None = None) -> None:
         self.of = of
-        self.serial = next(_serials)
+        self.serial, self.attempt = next(_serials), 1
         self.unkeyed: list[Send] = []  # those not yet told apart: a call that sends once never needs to
+        self.past: dict[int, Send] | None = None  # the last send of each request, once there were two
+        self.span = span  # its own, if it needs one
+        self.begin(context, span)
+
+    def close(self, at: int | None = None) -> None:
+        """The call is over, and was at `at` (ns; now)."""
+        self.is_open = False
+        if self.waits or self.polls:
+            _tell_left(self.waits, self.polls)
+        span = self.span
+        if span is not None:
+            self.span = None
+            span.end(at)
 
     def begin_attempt(self, number: int) -> None:
         """The attempt of this number begins; waits that the one before left belong to no request any more."""
@@ -213,13 +172,13 @@ class RetryFrame(Frame):
 class BreakerFrame(Frame):
     """One call through a breaker. It holds back at most one send, whose outcome it decides when it closes."""
 
-    outcome: str | None = None
     target: "Target | None" = None  # of the last request inside
 
-    def __init__(self, of: int, state: str, context: Context | None = None) -> None:
-        Frame.__init__(self, context)
+    def __init__(self, of: int, state: str, context: Context) -> None:
         self.of, self.state = of, state
+        self.outcome: str | None = None
         self.held: list[Send] = []
+        self.begin(context)
 
     @property
     def host(self) -> str | None:
@@ -230,13 +189,13 @@ class BreakerFrame(Frame):
         """Keep this send's span open until the breaker has decided; the one before is let go, undecided."""
         send.hold(self)
         self.held.append(send)
-        while len(self.held) > 1:
-            self._let_go()
-        if not self.is_open:  # it closed meanwhile, in another thread
+        while len(self.held) > 1 or (self.held and not self.is_open):  # it may close meanwhile, in another thread
             self._let_go()
 
     def close(self) -> None:
-        Frame.close(self)
+        self.is_open = False
+        if self.waits or self.polls:
+            _tell_left(self.waits, self.polls)
         while self.held:
             self._let_go(self.outcome)
 
@@ -253,9 +212,9 @@ class BreakerFrame(Frame):
 class ResolutionFrame(Frame):
     """The resolution of one artifact."""
 
-    def __init__(self, artifact_id: str | None, work_id: str | None) -> None:
-        super().__init__()
+    def __init__(self, artifact_id: str | None, work_id: str | None, span: Span) -> None:
         self.artifact_id, self.work_id = artifact_id, work_id
+        self.begin(get_current(), span)
 
 
 class AttemptFrame(Frame):
@@ -265,9 +224,9 @@ class AttemptFrame(Frame):
     last_status: int | None = None
     stored = False
 
-    def __init__(self, source: str | None) -> None:
-        super().__init__()
+    def __init__(self, source: str | None, span: Span) -> None:
         self.source = source
+        self.begin(get_current(), span)
 
 
 class Target:
@@ -302,24 +261,6 @@ class Target:
         return address
 
 
-class Asked(Target):
-    """What a client asks for in one hop: the request, when, and by whom. It knows no frame: later sends remember it."""
-
-    parent: SpanContext = INVALID_SPAN_CONTEXT
-    """The span that was current."""
-    role: str | None = None
-    tracer: Tracer | None = None  # of a client that has its own
-    resends = 0  # what a header of the request says about them
-    content_key: int | None = None  # hash of the body, None when it cannot be compared
-    request: ref[Any] | None = None
-
-    def __init__(self, method: str, url: Any) -> None:
-        self.method, self.url = method, url
-        self.owner = owner_ref()
-        self.start = time_ns()
-        self.waits: list[Wait] = []  # those that were for it
-
-
 class HTTPFrame(Frame):
     """One hop of a client: a request, until its response's headers are in. The layers inside write into it."""
 
@@ -332,12 +273,16 @@ class HTTPFrame(Frame):
     refused = False  # a limiter or breaker inside refused: no send happened, nothing later is its retry
     inside: Context | None = None  # the context that it has made
 
-    def __init__(self, asked: Asked, outer: Frame | None) -> None:
+    def __init__(self, asked: "Asked", outer: Frame | None) -> None:
         self.outer = outer
-        self.hop = None if outer is None else hop_of(outer)
-        self.asked, self.owner, self.waits = asked, asked.owner, asked.waits
+        self.asked, self.owner, self.waits, self.polls = asked, asked.owner, asked.waits, _NO_POLLS
         self.is_open = True
         self.sends: list[Send] = []  # those that may yet turn out to be the one whose response the client gets
+
+    @property
+    def hop(self) -> "HTTPFrame":  # type: ignore[override]  # to keep it would keep it for ever
+        """Itself."""
+        return self
 
     def close(self) -> None:
         self.is_open = False
@@ -352,15 +297,10 @@ class CacheAnswer(NamedTuple):
     stale: bool | None
 
 
-def hop_of(frame: Frame) -> HTTPFrame | None:
-    """The request that this frame is, or is inside of."""
-    return frame if isinstance(frame, HTTPFrame) else frame.hop
-
-
 def current_hop() -> HTTPFrame | None:
     """The request that the running code is inside of."""
     frame = current()
-    return None if frame is None else hop_of(frame)
+    return None if frame is None else frame.hop
 
 
 def current() -> Frame | None:

@@ -29,12 +29,12 @@ def listed(headers: Any) -> Entries:
     return [(name, name.lower(), value) for name, value in headers.raw]
 
 
-def put(headers: Any, name: bytes, value: str) -> None:
+def put(headers: Any, name: bytes, value: bytes) -> None:
     """Set a header, whose name is given in lower case."""
     if type(headers) in _known and name not in map(lowered, headers._list):
-        headers._list.append((name, name, value.encode()))
+        headers._list.append((name, name, value))
     else:
-        headers[name.decode()] = value
+        headers[name.decode()] = value.decode()
 
 
 def value_of(given: Entries, name: bytes) -> str | None:

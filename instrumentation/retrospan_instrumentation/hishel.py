@@ -15,7 +15,8 @@ from typing import Any
 
 from . import frames
 from .frames import CacheAnswer, HTTPFrame
-from .hooks import Call, LibraryInstrumentor
+from .hooks import LibraryInstrumentor
+from .surround import Call
 
 _CLASSES = ("CacheTransport", "SyncCacheTransport", "AsyncCacheTransport")
 

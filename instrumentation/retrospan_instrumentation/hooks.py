@@ -26,21 +26,16 @@ import types
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from types import FunctionType, ModuleType
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 from packaging.specifiers import SpecifierSet
 
 from . import emit, metrics
+from .surround import MARK, After, Enter, fault, faults, marked, surrounded, surrounded_async, timed, timed_async
 
 _logger = logging.getLogger("retrospan")
-_faults: set[tuple[str, int]] = set()
-_MARK = "_retrospan_hook"
-
-layers: set[str] = set()
-"""The layers whose hooks have been called in this process; what `run_info.layers` is made of."""
-
 
 DISABLED = "RETROSPAN_DISABLED"
 SDK_DISABLED = "OTEL_SDK_DISABLED"
@@ -56,114 +51,6 @@ def is_disabled() -> bool:
     return is_set(DISABLED) or is_set(SDK_DISABLED)
 
 
-class Call(Protocol):
-    """What surrounds one call of a watched function."""
-
-    def returned(self, result: Any) -> Any:
-        """Take the result, and return what the caller gets."""
-
-    def raised(self, error: BaseException) -> None:
-        """Take the exception, which goes on to the caller."""
-
-
-Enter = Callable[[Any, tuple[Any, ...], dict[str, Any]], Call | None]
-"""Called before: (instance, args, kwargs) -> the `Call` around it, or None to leave it alone."""
-
-
-def fault(error: BaseException) -> None:
-    """Log a fault of a hook, once a place, by class and line: its text may hold what must not be written."""
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    where = (traceback.tb_frame.f_code.co_filename, traceback.tb_lineno) if traceback is not None else ("?", 0)
-    if where in _faults:
-        return
-    _faults.add(where)
-    module = where[0].replace("\\", "/").rsplit("/", 1)[-1]
-    _logger.error(
-        "A hook failed with %s at %s:%d; the application's call went on without it. Please report this.",
-        type(error).__name__,
-        module,
-        where[1],
-    )
-
-
-def _hooked(
-    function: Callable[..., Any], enter: Enter, owner: "LibraryInstrumentor", layer: str, when: bool = True
-) -> Callable[..., Any]:
-    """A method inside what `enter` makes of each call, while `owner.is_on` is `when`; each counts for this layer.
-
-    A plain function, with no other in between: wrapt's binding would cost half a hook more.
-    """
-
-    @functools.wraps(function)
-    def hooked(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if owner.is_on is not when:
-            return function(instance, *args, **kwargs)
-        try:
-            if layer not in layers:
-                layers.add(layer)
-            call = enter(instance, args, kwargs)
-        except Exception as error:
-            fault(error)
-            call = None
-        if call is None:
-            return function(instance, *args, **kwargs)
-        try:
-            result = function(instance, *args, **kwargs)
-        except BaseException as error:
-            _raised(call, error)
-            raise
-        try:
-            return call.returned(result)
-        except Exception as error:
-            fault(error)
-            return result
-
-    setattr(hooked, _MARK, True)
-    return hooked
-
-
-def _hooked_async(
-    function: Callable[..., Any], enter: Enter, owner: "LibraryInstrumentor", layer: str, when: bool = True
-) -> Callable[..., Any]:
-    """The same of a coroutine function: nothing differs but the `await`."""
-
-    @functools.wraps(function)
-    async def hooked(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if owner.is_on is not when:
-            return await function(instance, *args, **kwargs)
-        try:
-            if layer not in layers:
-                layers.add(layer)
-            call = enter(instance, args, kwargs)
-        except Exception as error:
-            fault(error)
-            call = None
-        if call is None:
-            return await function(instance, *args, **kwargs)
-        try:
-            result = await function(instance, *args, **kwargs)
-        except BaseException as error:
-            _raised(call, error)
-            raise
-        try:
-            return call.returned(result)
-        except Exception as error:
-            fault(error)
-            return result
-
-    setattr(hooked, _MARK, True)
-    return hooked
-
-
-def _raised(call: Call, error: BaseException) -> None:
-    try:
-        call.raised(error)
-    except Exception as own:
-        fault(own)
-
-
 class _Hook(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # not every release can be subscripted
     """A hook on what is no plain method: a function of a module, a static method, whatever a program's own class holds."""
 
@@ -177,7 +64,7 @@ def _as_placed(found: Any) -> Any:
 def _is_hooked(function: Any) -> bool:
     """Whether one of our hooks is on this function, or under what others have put over it."""
     while function is not None:
-        if isinstance(_as_placed(function), _Hook) or getattr(function, _MARK, False):
+        if isinstance(_as_placed(function), _Hook) or getattr(function, MARK, False):
             return True
         function = getattr(function, "__wrapped__", None)
     return False
@@ -222,7 +109,7 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its packag
             metrics.use(meters)
         else:
             metrics.look()
-        if "_patches" not in self.__dict__:
+        if not hasattr(self, "_patches"):  # to look into `__dict__` would slow down each look at `is_on`
             self._patches, self._waiting = [], set()
         if is_disabled():
             return
@@ -257,8 +144,8 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its packag
             return True
         if SpecifierSet(self.versions, prereleases=True).contains(version):
             return True
-        if (self.distribution, 0) not in _faults:
-            _faults.add((self.distribution, 0))
+        if (self.distribution, 0) not in faults:
+            faults.add((self.distribution, 0))
             _logger.warning(
                 "%s %s is not hooked: this release of retrospan knows %s", self.distribution, version, self.versions
             )
@@ -278,21 +165,33 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its packag
 
         `choose` makes of the method and its hook what is placed: one that spares the hook the calls that do not concern it.
         """
-        layer = layer or self.layer
-        surround = _hooked_async if asynchronous else _hooked
+        around = surrounded_async if asynchronous else surrounded
+        self._surround(owner, name, lambda function: around(function, enter, self, layer or self.layer), choose)
+
+    def wrap_timed(self, owner: Any, name: str, after: After, *, asynchronous: bool = False) -> None:
+        """Have `after` told of each call of `owner.name` when it is over; it counts for the library's layer."""
+        around = timed_async if asynchronous else timed
+        self._surround(owner, name, lambda function: around(function, after, self, self.layer))
+
+    def _surround(
+        self,
+        owner: Any,
+        name: str,
+        surround: Callable[[Callable[..., Any]], Callable[..., Any]],
+        choose: Callable[[Callable[..., Any], Callable[..., Any]], Callable[..., Any]] | None = None,
+    ) -> None:
         original = owner.__dict__.get(name)
         if isinstance(original, FunctionType) and isinstance(owner, type):
-            hook = surround(original, enter, self, layer)
+            hook = surround(original)
             if choose is not None:
-                hook = functools.wraps(hook)(choose(original, hook))
-                hook.__wrapped__ = original
+                chosen = functools.wraps(hook)(choose(original, hook))
+                chosen.__wrapped__ = original
+                hook = marked(chosen)
             self._place(owner, name, hook)
             return
 
         def wrapper(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return surround(lambda _, *args, **kwargs: wrapped(*args, **kwargs), enter, self, layer)(
-                instance, *args, **kwargs
-            )
+            return surround(lambda _, *args, **kwargs: wrapped(*args, **kwargs))(instance, *args, **kwargs)
 
         self.patch(owner, name, wrapper)
 
@@ -312,7 +211,7 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its packag
         if name in thing.__dict__:
             return
         method = function or getattr(type(thing), name)
-        surround = _hooked_async if asynchronous else _hooked
+        surround = surrounded_async if asynchronous else surrounded
         thing.__dict__[name] = types.MethodType(surround(method, enter, self, self.layer, when=False), thing)
 
     def patch(self, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:

@@ -11,27 +11,28 @@ make of one. What a send is stands in `sends`; nothing here reads a URL, a heade
 import functools
 import sys
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from time import time_ns
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, ClassVar
-from weakref import WeakSet, ref
+from weakref import WeakSet
 
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context, set_value
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Tracer, TracerProvider
 
-from . import emit, frames, metrics, program_hooks, resends, sends, waits
+from . import emit, metrics, program_hooks, resends, sends
+from .asked import Asked
 from .bodies import async_streams, sync_streams
 from .contexts import attach, get_current
-from .frames import KEY, SPAN_KEY, Asked, Frame, HTTPFrame
-from .headers import learn, listed
-from .hooks import Call, LibraryInstrumentor, is_disabled
-from .left_out import OURS, SHUNNED, SUPPRESS_HTTP, excluded_urls, is_suppressed
+from .frames import KEY, Frame, HTTPFrame
+from .headers import learn
+from .hooks import LibraryInstrumentor, is_disabled
+from .left_out import OURS, SHUNNED, SUPPRESS_HTTP, SUPPRESSING, excluded_urls, is_suppressed
 from .program_hooks import ProgramHooks
-from .semconv import ROLES, SCOPE, VERSION
+from .semconv import SCOPE, VERSION
 from .sends import Send
+from .surround import Call
 
 
 class _HTTPInstrumentor(LibraryInstrumentor):
@@ -218,32 +219,22 @@ class _PlainSend(Send):
         self.headers(result, time_ns())
         self.received(result, None)
         self.side.follow(result, self)
-        self._leave()
         return result
 
     def raised(self, error: BaseException) -> None:
         self.finish(time_ns(), error=type(error).__name__)
-        self._leave()
-
-    def _leave(self) -> None:
-        resends.last.set(self)
-        if self.wire is None:  # nothing has come to the wire
-            _going.set(None)
-
-
-_going: ContextVar[tuple[Any, _PlainSend] | None] = ContextVar("retrospan-going", default=None)
-"""The request whose plain send the client's hook has begun here, until the wire's hook, which comes next, has seen it."""
 
 
 def _past_plain(handle: Callable[..., Any], hook: Callable[..., Any]) -> Callable[..., Any]:
     """The wire's hook, but for plain sends: all that is to be seen of one here is that it has come."""
 
     def handle_request(transport: Any, request: Any) -> Any:
-        going = _going.get()
-        if going is not None and going[0] is request:
-            _going.set(None)
-            going[1].wire = True
-            return handle(transport, request)
+        send: Any = resends.last.get()
+        if type(send) is _PlainSend and send.wire is None and send.end is None:
+            of = send.asked.request
+            if of() is request:
+                send.wire = True
+                return handle(transport, request)
         return hook(transport, request)
 
     return handle_request
@@ -251,11 +242,12 @@ def _past_plain(handle: Callable[..., Any], hook: Callable[..., Any]) -> Callabl
 
 def _past_plain_async(handle: Callable[..., Any], hook: Callable[..., Any]) -> Callable[..., Any]:
     async def handle_async_request(transport: Any, request: Any) -> Any:
-        going = _going.get()
-        if going is not None and going[0] is request:
-            _going.set(None)
-            going[1].wire = True
-            return await handle(transport, request)
+        send: Any = resends.last.get()
+        if type(send) is _PlainSend and send.wire is None and send.end is None:
+            of = send.asked.request
+            if of() is request:
+                send.wire = True
+                return await handle(transport, request)
         return await hook(transport, request)
 
     return handle_async_request
@@ -264,12 +256,11 @@ def _past_plain_async(handle: Callable[..., Any], hook: Callable[..., Any]) -> C
 class _Side:
     """The synchronous or the asynchronous half of one of the two libraries: its hooks, and its left-out URLs."""
 
-    tracer: Tracer | None = None
-
     def __init__(
         self, module: ModuleType, name: str, hooks: ProgramHooks, shunned: WeakSet[Any], asynchronous: bool
     ) -> None:
         learn(module.Headers)
+        self.tracer: Tracer | None = None
         self._excluded = excluded_urls(name)
         self._hooks, self._shunned = hooks, shunned
         self.tells = any(hook is not None for hook in hooks)
@@ -286,12 +277,14 @@ class _Side:
         """Before a hop of a client."""
         context = get_current()
         request = args[0] if args else kwargs["request"]
-        if is_suppressed(context) or (self._excluded is not None and self._excluded.search(str(request.url))):
+        if (not SUPPRESSING.isdisjoint(context) and is_suppressed(context)) or (
+            self._excluded is not None and self._excluded.search(str(request.url))
+        ):
             return None
         if self._shunned.data and client in self._shunned:  # type: ignore[attr-defined]  # quicker than its own truth
             return _Silence()
         outer: Any = context.get(KEY)
-        asked = self._asked(request, outer, context)
+        asked = Asked(request, outer, context, self.tracer)
         transport = client._transport
         handle = getattr(transport, self.handle)
         if client._mounts or not isinstance(transport, self.wire):
@@ -300,35 +293,9 @@ class _Side:
             send = _PlainSend(asked, asked, asked.start, None, outer, context)
             send.side = self
             emit.propagate_to(request.headers, send.span, context)
-            _going.set((request, send))
+            resends.last.set(send)  # where the wire's hook, which comes next, finds it
             return send
         return _Hop(asked, outer, self, context)
-
-    def _asked(self, request: Any, outer: Frame | None, context: Context) -> Asked:
-        """What is asked for by this request, here and now."""
-        asked = Asked(request.method, request.url)
-        waits.sweep(asked.start)
-        extensions = request.extensions
-        role = extensions.get("role") if extensions and isinstance(extensions, dict) else None
-        if role is not None and role in ROLES:
-            asked.role = role
-        elif waits.ROLE_KEY in context:
-            asked.role = waits.role_in(context)
-        span: Any = context.get(SPAN_KEY)
-        if span is not None:
-            asked.parent = span.get_span_context()
-        if self.tracer is not None:
-            asked.tracer = self.tracer
-        if asked.start > metrics.next_look:
-            metrics.look()
-        content = getattr(request, "_content", None)  # absent while the body is a stream: nothing to compare
-        if content is not None:
-            asked.content_key = hash(content)
-        if count := resends.asked_for(listed(request.headers)):
-            asked.resends = count
-        asked.request = ref(request)
-        waits.take(asked, outer)
-        return asked
 
     def enter_wire(self, transport: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _WireSend | None:
         """Before a send on the wire."""
@@ -341,11 +308,11 @@ class _Side:
             self._excluded is not None and self._excluded.search(str(request.url))
         ):
             return None
-        hop = frames.hop_of(frame) if frame is not None else None
+        hop = frame.hop if frame is not None else None
         if hop is not None and hop.is_open:
             send = sends.begin(request, hop, frame, context, _WireSend)
         else:  # a transport used without a client
-            hop = _Hop(self._asked(request, frame, context), frame, self, context)
+            hop = _Hop(Asked(request, frame, context, self.tracer), frame, self, context)
             hop.is_open = False
             context = get_current()
             send = sends.begin(request, hop, hop, context, _WireSend)
@@ -369,6 +336,7 @@ class _Side:
         stream = response.stream
         inner = getattr(stream, "_stream", None)  # inside the client's own wrapper, which measures `elapsed`
         if inner is not None:
-            stream._stream = self._followed(inner, send)
+            followed = self._followed
+            stream._stream = followed(inner, send)
         else:
             response.stream = self._forwarding(stream, send)

@@ -15,7 +15,8 @@ from opentelemetry import trace
 
 from . import emit, frames, sends
 from . import semconv as sc
-from .hooks import Call, LibraryInstrumentor
+from .hooks import LibraryInstrumentor
+from .surround import Call
 
 
 class HttpxRetriesInstrumentor(LibraryInstrumentor):

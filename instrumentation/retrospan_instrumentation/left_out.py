@@ -17,7 +17,7 @@ OURS: Final = "retrospan"
 SHUNNED: Final = "retrospan: not this client"
 _NOT_OTHERS = (None, False, OURS)
 _SUPPRESS_OLD = "suppress_instrumentation"
-_SUPPRESSING = frozenset((SUPPRESS_HTTP, _SUPPRESS_INSTRUMENTATION_KEY, _SUPPRESS_OLD))
+SUPPRESSING = frozenset((SUPPRESS_HTTP, _SUPPRESS_INSTRUMENTATION_KEY, _SUPPRESS_OLD))
 
 
 def excluded_urls(library: str) -> re.Pattern[str] | None:
@@ -34,7 +34,7 @@ def excluded_urls(library: str) -> re.Pattern[str] | None:
 
 def is_suppressed(context: Context) -> bool:
     """Whether somebody else, or a client that is to be left alone, has suppressed it here."""
-    return not _SUPPRESSING.isdisjoint(context) and (
+    return not SUPPRESSING.isdisjoint(context) and (
         context.get(SUPPRESS_HTTP) not in _NOT_OTHERS
         or bool(context.get(_SUPPRESS_INSTRUMENTATION_KEY))
         or bool(context.get(_SUPPRESS_OLD))

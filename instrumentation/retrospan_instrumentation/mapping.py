@@ -10,8 +10,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TypeVar
 
-from .hooks import fault
 from .semconv import ROLES
+from .surround import fault
 from .urls import host_of as host_of_url
 
 _METADATA = ("application/json", "application/xml", "text/xml", "application/x-bibtex", "application/x-ndjson")

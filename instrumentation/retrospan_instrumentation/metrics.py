@@ -29,7 +29,7 @@ Facts = Mapping[str, AttributeValue | None]
 live: "Instruments | None" = None
 """What records, while a reader listens."""
 next_look = 0
-"""When to look again whether one listens, ns since 1970: whoever opens a request compares its own start with this."""
+"""When to look again whether one listens, ns since 1970: the hooks do, now and then."""
 
 _given: MeterProvider | None = None
 _state_of: dict[str, str] = {}  # the state that each breaker was last seen in

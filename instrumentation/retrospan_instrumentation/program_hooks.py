@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from opentelemetry.trace import Span
 
-from .hooks import fault
+from .surround import fault
 
 
 class RequestInfo(NamedTuple):

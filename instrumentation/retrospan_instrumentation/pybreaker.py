@@ -7,10 +7,9 @@ There is no registry of breakers, so a listener of ours joins each one at its fi
 The frame around a call says to the requests inside which state they ran under, and what the breaker took them for.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import ContextDecorator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from types import ModuleType
+from types import CodeType, GeneratorType, ModuleType
 from typing import Any
 from weakref import ref
 
@@ -20,8 +19,11 @@ from opentelemetry.util.types import AttributeValue
 from . import emit, mapping, metrics
 from . import semconv as sc
 from .contexts import get_current
-from .frames import KEY, BreakerFrame, Frame
-from .hooks import Call, LibraryInstrumentor, fault
+from .frames import KEY, BreakerFrame
+from .hooks import LibraryInstrumentor
+from .surround import Call, fault
+
+_STATES = {"Closed": "closed", "HalfOpen": "half_open", "Open": "open"}
 
 
 class PybreakerInstrumentor(LibraryInstrumentor):
@@ -34,44 +36,43 @@ class PybreakerInstrumentor(LibraryInstrumentor):
 
     def _hook(self, module: ModuleType) -> None:
         listener = self._listener = _listener(module)
-        self._heard: dict[int, ref[Any]] = {}
+        self._heard = heard = dict[int, ref[Any]]()
+        block = _code_of_block(getattr(module.CircuitBreaker, "calling", None))
+        states = {getattr(module, f"Circuit{name}State"): said for name, said in _STATES.items()}
 
         def listen(breaker: Any) -> None:
-            # The property would make a tuple for each look.
-            if listener not in (getattr(breaker, "_listeners", None) or breaker.listeners):
+            if listener not in breaker.listeners:
                 breaker.add_listener(listener)
                 metrics.breaker_seen(mapping.label_of(str(breaker.name or "")), _state_in_force(breaker))
-                self._heard[id(breaker)] = ref(breaker, partial(_forget, self._heard, id(breaker)))
+            heard[id(breaker)] = ref(breaker, partial(_forget, heard, id(breaker)))
 
         def call(state: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
             breaker = state._breaker
-            listen(breaker)
+            of = id(breaker)
+            if of not in heard:
+                listen(breaker)
             context = get_current()
             frame: Any = context.get(KEY)
-            if isinstance(frame, BreakerFrame) and frame.of == id(breaker):
-                # A half-open trial and `calling()` come through here a second time for the same call.
+            if isinstance(frame, BreakerFrame) and frame.of == of:
+                # A half-open trial comes through here a second time for the same call.
                 frame.state = _state(state.name)
                 return None
-            return _BreakerCall(module, breaker, context, _state(state.name))
+            kind = _Block if args and getattr(args[0], "__code__", None) is block else _BreakerCall
+            return kind(module, breaker, states.get(type(state)) or _state(state.name), context)
 
-        def calling(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-            listen(instance)
-            return _CallingBlock(module, instance)
+        def moved(breaker: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            listen(breaker)
 
-        def moved(instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            listen(instance)
-
-        # The states' own `call`, which every breaker's comes to: a bound `breaker.call` kept from before gets there too.
+        # The states' own `call`, which every breaker's comes to: a bound `breaker.call` kept from before gets there too, and
+        # so does `calling()`.
         for state in (module.CircuitBreakerState, module.CircuitOpenState):
             self.wrap(state, "call", call)
-        breaker = module.CircuitBreaker
-        self.wrap(breaker, "calling", calling)
         for name in ("open", "half_open", "close"):
-            self.wrap(breaker, name, moved)
+            self.wrap(module.CircuitBreaker, name, moved)
 
     def _uninstrument(self, **kwargs: Any) -> None:
         super()._uninstrument(**kwargs)
-        for heard in list(self.__dict__.pop("_heard", {}).values()):
+        for heard in list(getattr(self, "_heard", {}).values()):
             breaker = heard()
             if breaker is not None and self._listener in breaker.listeners:
                 breaker.remove_listener(self._listener)
@@ -151,11 +152,10 @@ def _listener(module: ModuleType) -> Any:
 class _BreakerCall(BreakerFrame):
     """One call through a breaker: the frame, and what surrounds the call."""
 
-    def __init__(self, module: ModuleType, breaker: Any, context: Context, state: str = "closed") -> None:
-        Frame.__init__(self, context)  # `super()` and each step on the way would cost a third of it
-        self.of, self.state, self.held = id(breaker), state, []
+    def __init__(self, module: ModuleType, breaker: Any, state: str, context: Context) -> None:
+        self.of, self.state, self.held, self.outcome = id(breaker), state, [], None
         self._module, self._breaker = module, breaker
-        self.enter(None, context)
+        self.begin(context)
 
     def returned(self, result: Any) -> Any:
         self.leave()
@@ -171,56 +171,35 @@ class _BreakerCall(BreakerFrame):
             if self.hop is not None:
                 self.hop.refused = True
             emit.tell(sc.BREAKER_REJECTED, _identity(self._breaker, self))
-        self.returned(None)
+        _BreakerCall.returned(self, None)
 
 
-class _CallingBlock(ContextDecorator):
-    """`with breaker.calling():`, pybreaker's own block inside a frame. It decorates functions too, with a new one a call."""
-
-    _call: _BreakerCall | None = None
-
-    def __init__(self, module: ModuleType, breaker: Any, block: Any = None) -> None:
-        self._module, self._breaker, self._block = module, breaker, block
+class _Block(_BreakerCall):
+    """`with breaker.calling():`, of which pybreaker makes a call that returns a generator: it is over when that is."""
 
     def returned(self, result: Any) -> Any:
-        """What `calling` returned: its caller gets this one."""
-        self._block = result
-        return self
+        return self._to_its_end(result) if type(result) is GeneratorType else super().returned(result)
 
-    def raised(self, error: BaseException) -> None:
-        """It returned none."""
-
-    def _recreate_cm(self) -> "_CallingBlock":
-        return _CallingBlock(self._module, self._breaker, self._block._recreate_cm())
-
-    def __enter__(self) -> Any:
+    def _to_its_end(self, block: Iterator[Any]) -> Iterator[Any]:
         try:
-            self._call = _BreakerCall(self._module, self._breaker, get_current())
-        except Exception as error:
-            fault(error)
-        try:
-            return self._block.__enter__()
+            yield from block
         except BaseException as error:
             self._over(error)
             raise
-
-    def __exit__(self, *raised: Any) -> Any:
-        try:
-            handled = self._block.__exit__(*raised)
-        except BaseException as error:
-            self._over(error)
-            raise
-        self._over(None if handled else raised[1])
-        return handled
+        self._over(None)
 
     def _over(self, error: BaseException | None) -> None:
-        call, self._call = self._call, None
-        if call is None:
-            return
         try:
             if error is None:
-                call.returned(None)
+                super().returned(None)
             else:
-                call.raised(error)
+                self.raised(error)
         except Exception as own:
             fault(own)
+
+
+def _code_of_block(calling: Any) -> object:
+    """The code of the function that `calling()` makes for each block, and calls through the breaker."""
+    codes = getattr(getattr(calling, "__wrapped__", None), "__code__", None)
+    found = [code for code in getattr(codes, "co_consts", ()) if type(code) is CodeType]
+    return found[0] if len(found) == 1 else object()

@@ -8,10 +8,11 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from .frames import Asked, HTTPFrame, RetryFrame
+from .frames import HTTPFrame, RetryFrame
 from .headers import Entries, lowered
 
 if TYPE_CHECKING:
+    from .asked import Asked
     from .sends import Send
 
 _MOST_REMEMBERED = 1024  # a program-wide retry must not remember every URL
@@ -154,7 +155,7 @@ def _known(send: "Send", hop: HTTPFrame | None, earlier: "Send | None") -> tuple
     return 0, None, None
 
 
-def _follows(asked: Asked, last: Asked) -> bool:
+def _follows(asked: "Asked", last: "Asked") -> bool:
     """Whether the request right before, which failed, went to the same place and was this task's, under the same parent."""
     return (
         last.owner == asked.owner

@@ -16,8 +16,9 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode
 
 from . import emit, metrics, resends, waits
 from . import semconv as sc
+from .asked import Asked
 from .contexts import get_current
-from .frames import Asked, AttemptFrame, BreakerFrame, CacheAnswer, Frame, HTTPFrame, RetryFrame, Target, at_end
+from .frames import AttemptFrame, BreakerFrame, CacheAnswer, Frame, HTTPFrame, RetryFrame, Target, at_end
 from .headers import listed
 from .retry_after import retry_after
 from .send_facts import METHODS, SendFacts
@@ -72,7 +73,7 @@ class Send(SendFacts):
         self.asked, self.target, self.start, self.wire, self.role = asked, target, start, wire, asked.role
         # What is asked of every send is set here: to find a class's default costs more than that.
         self.end = self.error = self.attempt = self.hop = None
-        self.was_read = False
+        self.was_read = self.has_failed = False
         self.holds: Any = ()  # a list, once there is one
         outermost, self.path, breaker, attempt, decides = _NOTHING if outer is None else _around(outer)
         if attempt is not None:

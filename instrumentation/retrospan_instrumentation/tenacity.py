@@ -18,17 +18,15 @@ from types import ModuleType
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.trace import SpanKind
 
 from . import emit, frames, sends
 from . import semconv as sc
 from .contexts import get_current
-from .frames import SPAN_KEY, RetryFrame
-from .hooks import Call, LibraryInstrumentor
+from .frames import KEY, SPAN_KEY, RetryFrame
+from .hooks import LibraryInstrumentor
+from .surround import Call
 
 _LOOP = "_retrospan_loop"
-_INTERNAL = SpanKind.INTERNAL
 
 
 class TenacityInstrumentor(LibraryInstrumentor):
@@ -41,7 +39,7 @@ class TenacityInstrumentor(LibraryInstrumentor):
 
     def _hook(self, module: ModuleType) -> None:
         iterated = partial(_iterated, module.DoSleep)
-        self.wrap(module.Retrying, "__call__", _Retrying)
+        self.wrap(module.Retrying, "__call__", _open)
         self.wrap(module.BaseRetrying, "iter", iterated, choose=_after_first)
         self.wrap(module.RetryCallState, "prepare_for_next_attempt", _scheduled)
         manager = module.AttemptManager
@@ -50,7 +48,7 @@ class TenacityInstrumentor(LibraryInstrumentor):
         self.wrap(manager, "__aenter__", _enter_attempt, asynchronous=True)
         # `__aexit__` needs no hook: it calls `__exit__`.
         if hasattr(module, "AsyncRetrying"):
-            self.wrap(module.AsyncRetrying, "__call__", _Retrying, asynchronous=True)
+            self.wrap(module.AsyncRetrying, "__call__", _open, asynchronous=True)
             self.wrap(module.AsyncRetrying, "iter", iterated, asynchronous=True, choose=_after_first)
 
 
@@ -58,8 +56,9 @@ def _after_first(function: Callable[..., Any], hook: Callable[..., Any]) -> Call
     """The hook, but for the first attempt of a call: most have no other, and what the policy says of it is not for us."""
 
     def iterated(retrying: Any, retry_state: Any) -> Any:
-        is_first_of_call = retry_state.attempt_number == 1 and retry_state.fn is not None
-        return function(retrying, retry_state) if is_first_of_call else hook(retrying, retry_state)
+        if retry_state.attempt_number == 1 and retry_state.fn is not None:
+            return function(retrying, retry_state)
+        return hook(retrying, retry_state)
 
     return iterated
 
@@ -93,7 +92,7 @@ class _Loop:
 
     def __del__(self) -> None:
         if self.frame.is_open:
-            frames.left.append(partial(_close, self.frame, time_ns()))
+            frames.left.append(partial(self.frame.close, time_ns()))
 
 
 def _loop_of(state: Any) -> RetryFrame | None:
@@ -102,38 +101,28 @@ def _loop_of(state: Any) -> RetryFrame | None:
     return None if loop is None else loop.frame
 
 
-def _open(frame: RetryFrame, context: Context) -> None:
-    """Enter; with a span of its own where nothing else would hold the attempts together."""
-    current: Any = context.get(SPAN_KEY)
-    if frame.hop is None and (current is None or not current.is_recording()):
-        frame.span = emit.tracer().start_span(sc.SPAN_RETRY, context, _INTERNAL)
-    frame.enter(frame.span, context)
-
-
-def _close(frame: RetryFrame, at: int | None = None) -> None:
-    frame.close()
-    span = frame.span
-    if span is not None:
-        frame.span = None
-        span.end(at)
-
-
 class _Retrying(RetryFrame):
-    """One call of a policy: the frame, and what surrounds the call."""
-
-    def __init__(self, retrying: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        context = get_current()
-        RetryFrame.__init__(self, id(retrying), context)
-        _open(self, context)
+    """The frame of a call, or a loop, of a policy, and what surrounds the call."""
 
     def returned(self, result: Any) -> Any:
         self.leave()
-        _close(self)
+        self.close()
         return result
 
     def raised(self, error: BaseException) -> None:
         self.leave()
-        _close(self)
+        self.close()
+
+
+def _open(of: object, *asked: Any) -> _Retrying:
+    """Enter; with a span of its own where nothing else would hold the attempts together."""
+    context = get_current()
+    outer: Any = context.get(KEY)
+    current: Any = context.get(SPAN_KEY)
+    span = None
+    if (outer is None or outer.hop is None) and (current is None or not current.is_recording()):
+        span = emit.tracer().start_span(sc.SPAN_RETRY, context)
+    return _Retrying(id(of), context, span)
 
 
 class _Decision:
@@ -144,11 +133,11 @@ class _Decision:
 
     def returned(self, result: Any) -> Any:
         if not isinstance(result, self._sleep):
-            _close(self._loop)
+            self._loop.close()
         return result
 
     def raised(self, error: BaseException) -> None:
-        _close(self._loop)
+        self._loop.close()
 
 
 def _scheduled(state: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -170,14 +159,12 @@ def _enter_attempt(manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     state = manager.retry_state
     frame = _loop_of(state)
     if frame is None:
-        frame = RetryFrame(id(state))
+        frame = _open(state)
         state.__dict__[_LOOP] = _Loop(frame)
-    frame.is_open = True
-    frame.begin_attempt(state.attempt_number)
-    if frame.span is None:
-        _open(frame, get_current())
     else:
+        frame.is_open = True
         frame.enter(frame.span)
+    frame.begin_attempt(state.attempt_number)
 
 
 def _leave_attempt(manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -186,4 +173,4 @@ def _leave_attempt(manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     if loop is not None:
         loop.leave()
         if not args or args[0] is None:
-            _close(loop)
+            loop.close()

@@ -16,8 +16,9 @@ from typing import Any
 from opentelemetry.context import attach, detach, get_current
 
 from . import waits
-from .frames import Work
-from .hooks import LibraryInstrumentor, fault
+from .hooks import LibraryInstrumentor
+from .owners import Work
+from .surround import fault
 
 
 class ThreadsInstrumentor(LibraryInstrumentor):

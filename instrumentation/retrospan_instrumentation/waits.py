@@ -21,14 +21,15 @@ from opentelemetry.context import Context, create_key
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, Span, SpanContext
 from opentelemetry.util.types import AttributeValue
 
-from . import emit, frames, mapping, metrics
+from . import emit, frames, mapping, metrics, owners
 from . import semconv as sc
 from .contexts import get_current
-from .frames import KEY, SPAN_KEY, Asked, HTTPFrame, at_end, left
-from .hooks import fault
+from .frames import KEY, SPAN_KEY, HTTPFrame, at_end, left
 from .late import LateAttributes
+from .surround import fault
 
 if TYPE_CHECKING:
+    from .asked import Asked
     from .send_facts import SendFacts
 
 ROLE_KEY = create_key("retrospan-role")
@@ -38,7 +39,7 @@ _POLLING_APART = 10 * _SECOND
 _POLLING_ALONE = 1 * _SECOND  # how long a refusal outside every frame waits for a grant to follow
 _TAKEN_WITHIN = 60 * _SECOND
 _MOST_EVENTS = 32
-_SWEEPS_APART = _SECOND // 4
+SWEEPS_APART = _SECOND // 4
 _NOBODY = INVALID_SPAN_CONTEXT
 _MOST_LEFT = 64  # a limiter that guards no requests leaves a wait a call: the oldest of so many are for none
 
@@ -49,7 +50,8 @@ _granted: dict["Wait", None] = {}
 _refused: dict["Wait", None] = {}
 _TOLD = object()
 _polls: dict[frames.Poll, "Wait"] = {}
-_swept = [0]  # when the last look was taken at what nobody will take: not at every call of a hook
+swept = 0
+"""When `sweep` was last called. Whoever reports asks this first: to call would cost twice as much."""
 
 
 def milliseconds(nanoseconds: int) -> int:
@@ -60,6 +62,9 @@ def milliseconds(nanoseconds: int) -> int:
 class Wait(LateAttributes):
     """One acquire, or one final refusal, and the attributes of what tells of it."""
 
+    role: str | None = None  # what the program said at the time; the name comes first
+    asked: "Asked | None" = None
+    """The request that it was for."""
     untaken: list[bool]
     """Empty once a request has it; there when it was left outside every frame."""
 
@@ -70,12 +75,13 @@ class Wait(LateAttributes):
         start: int,
         end: int,
         max_delay_ms: int | None,
-        owner: frames.Owner,
+        owner: owners.Owner,
         context: Context,
     ) -> None:
         self.name, self.action, self.start, self.end, self.max_delay_ms = name, action, start, end, max_delay_ms
         self.host = mapping.host_of(name)
-        self.role = role_in(context) if ROLE_KEY in context else None  # what the program says; the name comes first
+        if ROLE_KEY in context:
+            self.role = role_in(context)
         self.span: Any = context.get(SPAN_KEY)
         self.owner = owner
 
@@ -95,33 +101,26 @@ class Wait(LateAttributes):
     @property
     def owner_is_over(self) -> bool:
         """Whether the task, thread or piece of work that waited has finished."""
-        return frames.is_over(self.owner)
+        return owners.is_over(self.owner)
 
-    def claim(self, by: Asked | None = None) -> bool:
-        """True for the first caller only: it tells the wait, which is for this request."""
-        if (_granted if self.action == "acquire" else _refused).pop(self, _TOLD) is _TOLD:
-            return False
-        if by is not None:
-            if self.host is None:
-                self.host = by.host
-            if self.role is None:
-                self.role = by.role
-        return True
-
-    def tell(self, by: Asked | None = None) -> None:
-        """Emit it once, as a span with its true times."""
-        if self.claim(by):
+    def tell(self, asked: "Asked | None" = None) -> None:
+        """Emit it once, as a span with its true times; it was for this request."""
+        if (_granted if self.action == "acquire" else _refused).pop(self, _TOLD) is not _TOLD:
+            self.asked = asked
             emit.tell(f"rate_limiter.{self.action}", self.facts(), self.start, self.end, parent=self.parent)
 
     def facts(self) -> dict[str, AttributeValue]:
         """What is known, and does not change once it has been told."""
+        host, role, asked = self.host, mapping.role_of(self.name) or self.role, self.asked
+        if asked is not None:
+            host, role = host or asked.host, role or asked.role
         return emit.known(
             {
                 sc.RATE_LIMITER_NAME: mapping.label_of(self.name),
                 sc.RATE_LIMITER_DELAY_MS: milliseconds(self.end - self.start),
                 sc.RATE_LIMITER_MAX_DELAY_MS: self.max_delay_ms,
-                sc.SERVER_ADDRESS: self.host,
-                sc.HTTP_REQUEST_ROLE: mapping.role_of(self.name) or self.role,
+                sc.SERVER_ADDRESS: host,
+                sc.HTTP_REQUEST_ROLE: role,
             }
         )
 
@@ -129,40 +128,56 @@ class Wait(LateAttributes):
 def report(limiter: object, name: str, granted: bool, start: int, max_delay_ms: int | None) -> None:
     """A limiter was asked for a permit under this name at `start` (ns), and has now granted or refused it."""
     now = time_ns()
-    sweep(now)
+    if left or not 0 <= now - swept < SWEEPS_APART:
+        sweep(now)
     context = get_current()
     frame: Any = context.get(KEY)
-    hop = None if frame is None else frames.hop_of(frame)
-    at = frame
-    if hop is not None:
-        hop.refused = not granted
-        if hop.is_open:
-            at = hop
-    if at is not None and not at.is_open:
-        at = None
-    owner = frames.owner_ref()
-    if _refused or not granted:
-        # Refusals live in the outermost retry frame, since a retry that asks again is polling too; else in this frame.
-        holder = _outermost_retry(frame) or at
-        polls = _polls if holder is None else holder.own_polls()
-        key = (_itself(limiter), name, owner)
-        poll = polls.get(key)
-        if poll is not None and start - poll.end > _POLLING_APART:
-            del polls[key]
-            poll.tell()
-            poll = None
-        if not granted:
-            if poll is None:
-                poll = polls[key] = Wait(name, "block", start, now, max_delay_ms, owner, context)
-                poll.host = poll.host or (hop.asked.host if hop is not None else None)
-                _refused[poll] = None
-            poll.end = now
-            return
+    at, hop = frame, None
+    if frame is not None:
+        hop = frame.hop
+        if hop is not None:
+            hop.refused = not granted
+            if hop.is_open:
+                at = hop
+        if not at.is_open:
+            at = None
+    wait = Wait(name, "acquire" if granted else "block", start, now, max_delay_ms, owners.owner_ref(), context)
+    if (_refused or not granted) and not _polled(wait, limiter, _outermost_retry(frame) or at, hop):
+        return
+    _granted[wait] = None
+    if at is None:
+        _leave_alone(wait)
+    else:
+        at.waits.append(wait)
+        if len(at.waits) > _MOST_LEFT and at is not hop:
+            at.waits.pop(0).tell()
+
+
+def _polled(wait: Wait, limiter: object, holder: frames.Frame | None, hop: "HTTPFrame | None") -> bool:
+    """Whether this is a grant; it began with the first of the refusals before it. A refusal waits for a grant to follow.
+
+    Refusals live in the outermost retry frame, since a retry that asks again is polling too; else in the frame that it is in.
+    """
+    polls = _polls if holder is None else holder.own_polls()
+    key = (_itself(limiter), wait.name, wait.owner)
+    poll = polls.get(key)
+    if poll is not None and wait.start - poll.end > _POLLING_APART:
+        del polls[key]
+        poll.tell()
+        poll = None
+    if wait.action == "acquire":
         if poll is not None:
             del polls[key]
             _refused.pop(poll, None)
-            start = poll.start
-    _leave(Wait(name, "acquire", start, now, max_delay_ms, owner, context), at)
+            wait.start = poll.start
+        return True
+    if poll is None:
+        polls[key] = wait
+        wait.host = wait.host or (hop.asked.host if hop is not None else None)
+        _refused[wait] = None
+    else:
+        poll.end = wait.end
+    return False
 
 
 def _itself(limiter: object) -> object:
@@ -183,24 +198,16 @@ def _outermost_retry(frame: frames.Frame | None) -> frames.Frame | None:
     return outermost
 
 
-def _leave(wait: Wait, at: frames.Frame | None) -> None:
-    _granted[wait] = None
-    if at is not None:
-        left_here = at.waits
-        left_here.append(wait)
-        if isinstance(at, HTTPFrame):
-            return
-    else:
-        wait.untaken = [True]
-        left_here = [w for w in alone.get() if w.untaken]
-        left_here.append(wait)
+def _leave_alone(wait: Wait) -> None:
+    wait.untaken = [True]
+    left_here = [w for w in alone.get() if w.untaken]
+    left_here.append(wait)
     if len(left_here) > _MOST_LEFT:
         left_here.pop(0).tell()
-    if at is None:
-        alone.set(tuple(left_here))
+    alone.set(tuple(left_here))
 
 
-def take(asked: Asked, frame: frames.Frame | None) -> None:
+def take(asked: "Asked", frame: frames.Frame | None) -> None:
     """Give a request the waits that were left for it in the frames from this one outward: its own task's, the frame opener's,
     a finished helper's; no live sibling's."""
     while frame is not None and not isinstance(frame, HTTPFrame):
@@ -214,20 +221,21 @@ def take(asked: Asked, frame: frames.Frame | None) -> None:
         alone.set(tuple(wait for wait in recent if wait.untaken))
 
 
-def _take_from(frame: frames.Frame, asked: Asked) -> None:
+def _take_from(frame: frames.Frame, asked: "Asked") -> None:
     left_here, owner = frame.waits, asked.owner
     for wait in tuple(left_here):
-        if (wait.owner is owner or wait.owner in (owner, frame.owner) or wait.owner_is_over) and (
-            wait.host is None or wait.host == asked.host
-        ):
-            try:
-                left_here.remove(wait)  # in place: another thread may just leave one
-            except ValueError:  # another request was faster, or it was told, since the frame closes just now
-                continue
-            asked.waits.append(wait)
+        if wait.owner is not owner and wait.owner not in (owner, frame.owner) and not wait.owner_is_over:
+            continue
+        if wait.host is not None and wait.host != asked.host:
+            continue
+        try:
+            left_here.remove(wait)  # in place: another thread may just leave one
+        except ValueError:  # another request was faster, or it was told, since the frame closes just now
+            continue
+        asked.waits.append(wait)
 
 
-def tell_taken(asked: Asked, send: "SendFacts", span: Span) -> int:
+def tell_taken(asked: "Asked", send: "SendFacts", span: Span) -> int:
     """Tell a request's waits: those granted at once by its span, as many as one takes. How long all were, ns."""
     waits, delay = asked.waits, 0
     granted: list[Wait] = []
@@ -240,33 +248,38 @@ def tell_taken(asked: Asked, send: "SendFacts", span: Span) -> int:
         delay += lasted
         if lasted >= _AT_ONCE or len(granted) == _MOST_EVENTS:
             wait.tell(asked)
-        elif wait.claim(asked):
-            wait.span = None  # its event is on the request's own: whose it would be else need not live as long
+        elif _granted.pop(wait, _TOLD) is not _TOLD:
+            # Its event is on the request's own span: whose it would be else need not live as long.
+            wait.span, wait.asked = None, asked
             granted.append(wait)
-    if not send.was_read:  # whoever reads it later finds them there
-        send.granted = granted
-        if metrics.live is not None:
-            for wait in granted:
-                metrics.live.told(sc.RATE_LIMITER_ACQUIRE, wait)
-    else:
+    if send.was_read:
         for wait in granted:
             emit.tell(sc.RATE_LIMITER_ACQUIRE, wait, end=wait.end, on=span)
+        return delay
+    send.granted = granted  # whoever reads it later finds them there
+    if metrics.live is not None:
+        for wait in granted:
+            metrics.live.told(sc.RATE_LIMITER_ACQUIRE, wait)
     return delay
 
 
 def sweep(now: int) -> None:
-    """Tell what nobody will take any more. Called by every hook that reports; costs nothing when there is nothing."""
+    """Tell what nobody will take any more, and see whether a metrics reader listens. Called at `now` (ns) by every hook that
+    reports, if the last time is `SWEEPS_APART` ago or something is `left` to be done; a clock may be set back."""
+    global swept
+    swept = now
     while left:
         try:
             left.popleft()()
         except Exception as error:
             fault(error)
-    if (_granted or _polls) and not 0 <= now - _swept[0] < _SWEEPS_APART:  # a clock may be set back
+    if now > metrics.next_look:
+        metrics.look()
+    if _granted or _polls:
         _expire(now)
 
 
 def _expire(now: int) -> None:
-    _swept[0] = now
     for wait in list(_granted):
         if now - wait.end > _TAKEN_WITHIN or wait.owner_is_over:
             wait.tell()

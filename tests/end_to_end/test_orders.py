@@ -21,7 +21,7 @@ import retrospan_instrumentation
 from origin import Origin
 from retrospan_exporters.processor import RecorderSpanProcessor
 from retrospan_exporters.sqlite import SQLiteSpanExporter
-from retrospan_instrumentation import hooks
+from retrospan_instrumentation import surround
 
 from .orders.fetches import script
 from .orders.held import Record, hold
@@ -85,14 +85,14 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Record]:
             environment.delenv(name)
         provider.add_span_processor(RecorderSpanProcessor(SQLiteSpanExporter(path, run_id="orders")))
         retrospan_instrumentation.instrument_all(tracer_provider=provider)
-        hooks._faults.clear()
+        surround.faults.clear()
         gc.freeze()  # what is there already need not be looked at by each collection
         yield Record(path, provider, origin)
         gc.unfreeze()
         retrospan_instrumentation.uninstrument_all()
         provider.shutdown()
     assert get_current() == before
-    assert not hooks._faults
+    assert not surround.faults
 
 
 def run(record: Record, cases: tuple[Case, ...], folder: Path) -> list[Done]:

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 
 from retrospan_exporters import jsonl
 from retrospan_exporters.jsonl import JSONLSpanExporter, LineFile
-from retrospan_instrumentation import hooks
+from retrospan_instrumentation import surround
 
 from .conftest import Make
 
@@ -23,7 +23,7 @@ SUCCESS, FAILURE = SpanExportResult.SUCCESS, SpanExportResult.FAILURE
 
 @pytest.fixture(autouse=True)
 def nothing_entered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hooks, "layers", set())
+    monkeypatch.setattr(surround, "layers", set())
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_layers_samplers_and_drops_are_told_when_they_are_known(
 ) -> None:
     exporter = JSONLSpanExporter(file, "R")
     exporter.export([span()])
-    monkeypatch.setattr(hooks, "layers", {"breaker", "http"})
+    monkeypatch.setattr(surround, "layers", {"breaker", "http"})
     exporter.run.sampler = "TraceIdRatioBased{0.1}"
     exporter.retry()
     exporter.retry()

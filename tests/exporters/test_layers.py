@@ -7,13 +7,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from retrospan_exporters import layers
 from retrospan_exporters.layers import LayersToo
 from retrospan_exporters.run import entered_layers
-from retrospan_instrumentation import emit, hooks
+from retrospan_instrumentation import emit, surround
 from retrospan_instrumentation import semconv as sc
 
 
 @pytest.fixture
 def provider(monkeypatch):
-    monkeypatch.setattr(hooks, "layers", {"http"})
+    monkeypatch.setattr(surround, "layers", {"http"})
     provider = TracerProvider(shutdown_on_exit=False)
     emit.use(provider)
     yield provider
@@ -30,7 +30,7 @@ def test_layers_are_told_with_the_first_span_and_when_there_is_one_more(provider
     provider.add_span_processor(LayersToo(kept))
     tracer = provider.get_tracer("test")
     for entered in ("http", "http", "limiter", "limiter"):
-        hooks.layers.add(entered)
+        surround.layers.add(entered)
         tracer.start_span("GET").end()
     provider.force_flush()
     assert told(kept) == ["http", "http,limiter"]
@@ -42,7 +42,7 @@ def test_what_was_entered_is_looked_at_when_there_is_one_more_and_not_for_each_s
     kept = InMemorySpanExporter()
     provider.add_span_processor(LayersToo(kept))
     for name in ("http", "no layer of a record", "limiter"):
-        hooks.layers.add(name)
+        surround.layers.add(name)
         for _ in range(20):
             provider.get_tracer("test").start_span("GET").end()
     provider.force_flush()
@@ -54,7 +54,7 @@ def test_a_layer_entered_after_the_last_span_is_told_at_the_end(provider):
     kept = InMemorySpanExporter()
     provider.add_span_processor(LayersToo(kept))
     provider.get_tracer("test").start_span("GET").end()
-    hooks.layers.add("breaker")
+    surround.layers.add("breaker")
     provider.shutdown()
     assert told(kept) == ["http", "http,breaker"]
 

@@ -10,7 +10,7 @@ import pytest
 
 from retrospan_exporters import tables
 from retrospan_exporters.run import RUN_ID, Run, new_id, program_name
-from retrospan_instrumentation import hooks
+from retrospan_instrumentation import surround
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def connection() -> Iterator[sqlite3.Connection]:
 @pytest.fixture
 def layers(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     entered: set[str] = set()
-    monkeypatch.setattr(hooks, "layers", entered)
+    monkeypatch.setattr(surround, "layers", entered)
     return entered
 
 

@@ -15,7 +15,7 @@ from providers import TracerProvider
 
 from retrospan_exporters import sqlite, tables
 from retrospan_exporters.sqlite import SQLiteSpanExporter
-from retrospan_instrumentation import hooks
+from retrospan_instrumentation import surround
 
 from .conftest import Make, Read
 
@@ -76,7 +76,7 @@ def test_rows_are_written_with_the_ranges_of_their_run(
 def test_layers_are_noted_when_no_span_comes_any_more(
     exporter: SQLiteSpanExporter, read: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hooks, "layers", {"breaker"})
+    monkeypatch.setattr(surround, "layers", {"breaker"})
     exporter.shutdown()
     assert read("SELECT layers FROM run_info") == [("breaker",)]
 

@@ -20,7 +20,7 @@ from providers import TracerProvider
 import retrospan_instrumentation
 from origin import Origin
 from retrospan_exporters.tables import HTTP_EVENTS
-from retrospan_instrumentation import hooks, resends, waits
+from retrospan_instrumentation import resends, surround, waits
 from retrospan_instrumentation.fallback import DOWNLOAD, FALLBACK, FallbackInstrumentor
 
 from . import orchestrators
@@ -99,7 +99,7 @@ def recording() -> Iterator[Spans]:
     recorded = Spans()
     gc.freeze()  # what is there already need not be looked at by each collection
     waits.drain(final=True)
-    hooks._faults.clear()
+    surround.faults.clear()
     before = get_current()
     waits.alone.set(())
     resends.last.set(None)
@@ -113,7 +113,7 @@ def recording() -> Iterator[Spans]:
         retrospan_instrumentation.uninstrument_all()
     assert recorded.spans_may_be_lost or recorded.unended() == Counter()
     assert get_current() == before
-    assert recorded.faults_are_forced or not hooks._faults
+    assert recorded.faults_are_forced or not surround.faults
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The clock of the waits, stopped; nanoseconds by which it is put forward: `clock[0] += …`."""
     forward, stopped = [0], time.time_ns()
     monkeypatch.setattr(waits, "time_ns", lambda: stopped + forward[0])
-    monkeypatch.setattr(waits, "_SWEEPS_APART", 0)
+    monkeypatch.setattr(waits, "SWEEPS_APART", 0)
     return forward
 
 

@@ -30,7 +30,7 @@ PATCHED = [
     (pyrate_limiter.Limiter, "try_acquire_async"),
     (pybreaker.CircuitBreakerState, "call"),
     (pybreaker.CircuitOpenState, "call"),
-    *((pybreaker.CircuitBreaker, name) for name in ("calling", "open", "half_open", "close")),
+    *((pybreaker.CircuitBreaker, name) for name in ("open", "half_open", "close")),
     (threading.Thread, "start"),
     (ThreadPoolExecutor, "submit"),
 ]

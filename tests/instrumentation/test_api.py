@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from opentelemetry import trace
 
-from retrospan_instrumentation import frames, hooks
+from retrospan_instrumentation import frames, surround
 from retrospan_instrumentation import semconv as sc
 from retrospan_instrumentation.api import attempt, download, head_skip, resolution, role
 
@@ -286,7 +286,7 @@ def test_no_fault_of_the_api_reaches_the_program(
             assert attempt("tier", "source")(lambda: 7)() == 7
     assert frames.current() is None
     messages = [record.getMessage() for record in caplog.records]
-    assert len(messages) == len(set(messages)) == len(hooks._faults)
+    assert len(messages) == len(set(messages)) == len(surround.faults)
     assert "SECRET" not in caplog.text
 
 

@@ -10,8 +10,8 @@ from providers import TracerProvider
 
 import retrospan_instrumentation
 from origin import Answer, Origin
-from retrospan_instrumentation import hooks
 from retrospan_instrumentation import semconv as sc
+from retrospan_instrumentation import surround
 from retrospan_instrumentation.httpx import HTTPX2ClientInstrumentor, HTTPXClientInstrumentor
 from retrospan_instrumentation.program_hooks import RequestInfo, ResponseInfo
 
@@ -178,7 +178,7 @@ def test_what_a_programs_hook_raises_reaches_nobody(
     async def bad_async(*args: Any) -> None:
         bad()
 
-    hooks._faults.clear()
+    surround.faults.clear()
     alone.instrument(
         tracer_provider=recorded.provider,
         request_hook=bad,
@@ -193,7 +193,7 @@ def test_what_a_programs_hook_raises_reaches_nobody(
         await call(http.close(client))
 
     http.run(scenario())
-    hooks._faults.clear()
+    surround.faults.clear()
     assert len(recorded.clients()) == 1
     assert "RuntimeError" in caplog.text
     assert "a secret" not in caplog.text

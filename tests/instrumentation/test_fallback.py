@@ -15,7 +15,7 @@ import httpx2
 import pytest
 from opentelemetry import trace
 
-from retrospan_instrumentation import frames, hooks
+from retrospan_instrumentation import frames, surround
 from retrospan_instrumentation import semconv as sc
 from retrospan_instrumentation.api import resolution
 from retrospan_instrumentation.fallback import DOWNLOAD, FALLBACK, FallbackInstrumentor
@@ -284,7 +284,7 @@ def test_a_wrong_name_is_one_clear_line_and_nothing_else(
     (name,) = variables.values()
     assert name.partition(":")[0] in record.getMessage()
     assert record.getMessage().startswith(FALLBACK if "fallback" in variables else DOWNLOAD)
-    assert not hooks._faults
+    assert not surround.faults
 
 
 @pytest.mark.parametrize("name", ["late:Missing", "late.sub:Orchestrator", ":", "  ", "late"])

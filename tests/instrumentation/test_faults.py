@@ -12,7 +12,7 @@ import tenacity
 import retrospan_instrumentation
 from origin import Answer, Origin
 from retrospan_exporters.provider import is_fast_wanted
-from retrospan_instrumentation import hooks
+from retrospan_instrumentation import surround, waits
 
 from .conftest import Spans
 from .scenario import HTTP, call
@@ -24,12 +24,15 @@ class Fault(Exception):
 
 
 FAULTS = [
-    "retrospan_instrumentation.frames.Frame.__init__",
+    "retrospan_instrumentation.tenacity._Retrying.begin",
     "retrospan_instrumentation.frames.Frame.enter",
-    "retrospan_instrumentation.frames.Frame.leave",
-    "retrospan_instrumentation.frames.Frame.close",
+    "retrospan_instrumentation.tenacity._Retrying.leave",
+    "retrospan_instrumentation.tenacity._Retrying.close",
+    "retrospan_instrumentation.pybreaker._BreakerCall.begin",
+    "retrospan_instrumentation.pybreaker._BreakerCall.close",
     "retrospan_instrumentation.frames.current",
-    "retrospan_instrumentation.frames.owner_ref",
+    "retrospan_instrumentation.owners.owner_ref",
+    "retrospan_instrumentation.asked.Asked.__init__",
     "retrospan_instrumentation.sends.Send.__init__",
     "retrospan_instrumentation.sends.Send.headers",
     "retrospan_instrumentation.sends.Send.finish",
@@ -44,7 +47,7 @@ FAULTS = [
     "retrospan_instrumentation.waits.sweep",
     "retrospan_instrumentation.waits.take",
     "retrospan_instrumentation.waits.Wait.__init__",
-    "retrospan_instrumentation.waits.Wait.claim",
+    "retrospan_instrumentation.waits.Wait.facts",
     "retrospan_instrumentation.emit.tell",
     "retrospan_instrumentation.mapping.host_of",
     "retrospan_instrumentation.mapping.scope_of",
@@ -58,6 +61,7 @@ FAULTS = [
 if is_fast_wanted():  # the export thread calls them, not the program's
     FAULTS.remove("retrospan_instrumentation.sends.Send._attributes")
     FAULTS.remove("retrospan_instrumentation.mapping.role_of_media_type")
+    FAULTS.remove("retrospan_instrumentation.waits.Wait.facts")
 
 
 def everything(mode: str, url: str, folder: Any) -> list[Any]:
@@ -128,6 +132,7 @@ def test_no_fault_in_a_hook_reaches_the_programs_call(
     retrospan_instrumentation.instrument_all(tracer_provider=spans.provider)
     (tmp_path / "hooked").mkdir()
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(waits, "SWEEPS_APART", 0)
         patch.setattr(place, broken)
         found = [
             everything(mode, origin.script(f"/{mode}", *script), tmp_path / "hooked") for mode in ("sync", "asyncio")
@@ -149,7 +154,7 @@ def test_a_fault_is_logged_once_a_place_by_class_and_line(caplog: pytest.LogCapt
         try:
             fail()
         except Fault as error:
-            hooks.fault(error)
+            surround.fault(error)
     (record,) = caplog.records
     assert record.getMessage().startswith("A hook failed with Fault at test_faults.py:")
     assert "SECRET" not in caplog.text

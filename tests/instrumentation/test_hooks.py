@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 import textwrap
+from types import FunctionType
 from typing import Any
 
 import httpx2
@@ -15,7 +16,7 @@ import tenacity
 
 import retrospan_instrumentation
 from origin import Answer, Origin
-from retrospan_instrumentation import hooks
+from retrospan_instrumentation import frames, hooks, surround
 from retrospan_instrumentation import semconv as sc
 from retrospan_instrumentation.httpx import HTTPX2ClientInstrumentor
 from retrospan_instrumentation.pybreaker import PybreakerInstrumentor
@@ -58,6 +59,17 @@ def test_uninstrumented_classes_have_their_own_functions_back() -> None:
     assert all(now is not then for now, then in zip(placed(), before, strict=True))
     retrospan_instrumentation.uninstrument_all()
     assert all(now is then for now, then in zip(placed(), before, strict=True))
+
+
+def test_each_hook_and_each_kind_of_frame_has_code_of_its_own(spans: Spans) -> None:
+    """Else the interpreter would find attributes of several classes at one place, where it looks each up the slow way."""
+    codes = [hook.__code__ for hook in placed() if isinstance(hook, FunctionType)]
+    assert len(codes) > 15
+    # Compared by identity: to be equal is not enough.
+    assert len({id(code) for code in codes}) == len(codes)
+    for name in ("begin", "leave", "close"):
+        found = [vars(kind)[name].__code__ for kind in (frames.RetryFrame, frames.BreakerFrame, frames.AttemptFrame)]
+        assert len({id(code) for code in found}) == 3
 
 
 def test_instrumenting_twice_is_once(spans: Spans, origin: Origin) -> None:
@@ -211,7 +223,7 @@ def test_alias_httpx_works_and_a_send_is_one_span(program: str) -> None:
 def test_an_unknown_release_is_one_warning_and_no_hook(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(hooks, "_faults", set())
+    monkeypatch.setattr(hooks, "faults", set())
     monkeypatch.setattr(TenacityInstrumentor, "versions", ">=99")
     before = placed()
     with caplog.at_level(logging.WARNING, "retrospan"):
@@ -226,12 +238,12 @@ def test_an_unknown_release_is_one_warning_and_no_hook(
 
 
 def test_the_layers_that_were_called_are_known(spans: Spans, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hooks, "layers", set())
+    monkeypatch.setattr(surround, "layers", set())
     tenacity.Retrying()(lambda: None)
-    assert hooks.layers == {"retry"}
+    assert surround.layers == {"retry"}
     pybreaker.CircuitBreaker().call(lambda: None)
     asyncio.run(pyrate_limiter.Limiter(pyrate_limiter.Rate(1, 1)).try_acquire_async("k"))
-    assert hooks.layers == {"retry", "breaker", "limiter"}
+    assert surround.layers == {"retry", "breaker", "limiter"}
 
 
 def test_an_instrumentor_alone_hooks_its_library_alone() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from retrospan_instrumentation import hooks, mapping
+from retrospan_instrumentation import mapping, surround
 
 
 @pytest.mark.parametrize(
@@ -114,10 +114,10 @@ def test_what_a_mapper_may_not_say_is_not_recorded() -> None:
 
 @pytest.mark.usefixtures("ours")
 def test_a_mapper_that_fails_is_told_of_once_and_the_built_in_one_answers(caplog: pytest.LogCaptureFixture) -> None:
-    hooks._faults.clear()
+    surround.faults.clear()
     assert mapping.role_of("fails") is None
     mapping.use(Ours())
     assert mapping.role_of("fails") is None
     assert caplog.text.count("LookupError") == 1
     assert "secret" not in caplog.text
-    hooks._faults.clear()
+    surround.faults.clear()

@@ -173,6 +173,7 @@ def test_a_reader_that_comes_later_is_found_by_the_next_request(
 ) -> None:
     provider, reader = MeterProvider(shutdown_on_exit=False), InMemoryMetricReader()
     monkeypatch.setattr(metrics, "_LOOKS_APART", 0)
+    monkeypatch.setattr(waits, "SWEEPS_APART", 0)
     metrics.use(provider)
     provider.add_metric_reader(reader)
     try:

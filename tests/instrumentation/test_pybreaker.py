@@ -226,6 +226,23 @@ def test_each_way_of_calling_is_one_call(spans: Spans, origin: Origin) -> None:
     assert spans.sends(*BREAKER) == [("closed", "success")] * 6
 
 
+def test_a_block_in_a_generator_that_is_closed_ends_with_it(spans: Spans, origin: Origin) -> None:
+    http, breaker = HTTP("httpx2", "sync"), make()
+
+    def pages() -> Any:
+        with breaker.calling():
+            yield client.get(origin.url("/"))
+
+    with http.client() as client:
+        iterator = pages()
+        assert next(iterator).status_code == 200
+        assert isinstance(frames.current(), frames.BreakerFrame)
+        iterator.close()
+    assert frames.current() is None
+    assert spans.sends(*BREAKER) == [("closed", "failure")]  # GeneratorExit is one, as the breaker counts it
+    assert breaker.fail_counter == 1
+
+
 def test_a_generator_through_a_breaker_still_works(spans: Spans) -> None:
     breaker = make()
 

@@ -12,12 +12,13 @@ from typing import Any
 import httpx2
 import pybreaker
 import pytest
-from opentelemetry.context import get_current
+from opentelemetry.context import Context, get_current
 
 from origin import Answer, Origin
 from retrospan_instrumentation import frames, sends, waits
 from retrospan_instrumentation import semconv as sc
 from retrospan_instrumentation.api import role
+from retrospan_instrumentation.asked import Asked
 
 from .conftest import Spans
 from .halting import Halting
@@ -174,9 +175,8 @@ class ClosingAtTheLastMoment(list[Any]):
 @pytest.mark.parametrize("kind", ["hop", "breaker"])
 def test_a_send_that_begins_just_as_what_would_hold_it_closes_is_not_held(spans: Spans, kind: str) -> None:
     request = httpx2.Request("GET", "http://a.example/")
-    breaker = frames.BreakerFrame(1, "closed")
-    breaker.enter()
-    hop = frames.HTTPFrame(frames.Asked(request.method, request.url), breaker)
+    breaker = frames.BreakerFrame(1, "closed", get_current())
+    hop = frames.HTTPFrame(Asked(request, breaker, Context(), None), breaker)
     if kind == "hop":
         hop.sends = ClosingAtTheLastMoment(hop)
     else:

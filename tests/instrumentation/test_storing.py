@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from retrospan_instrumentation import hooks
 from retrospan_instrumentation import semconv as sc
+from retrospan_instrumentation import surround
 from retrospan_instrumentation.api import resolution
 
 from . import orchestrators
@@ -64,11 +64,11 @@ def test_ids_of_a_download_come_from_arguments_or_result_else_the_last_resolutio
 
 
 def test_a_storing_function_alone_is_no_fallback(spans: Spans, hooked: Hooked, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hooks, "layers", set())
+    monkeypatch.setattr(surround, "layers", set())
     hooked(download="store")
     RESULTS.append(None)
     orchestrators.store("")
-    assert hooks.layers == {"download"}
+    assert surround.layers == {"download"}
 
 
 def test_methods_and_coroutine_functions_store_too(spans: Spans, hooked: Hooked) -> None:

@@ -12,7 +12,7 @@ from weakref import ref
 import pytest
 from opentelemetry.context import Context, attach, detach, get_current, get_value, set_value
 
-from retrospan_instrumentation import frames
+from retrospan_instrumentation import frames, owners
 from retrospan_instrumentation.api import attempt, resolution
 from retrospan_instrumentation.threads import ThreadsInstrumentor
 
@@ -22,7 +22,7 @@ from .conftest import Spans
 def here() -> tuple[str | None, Any]:
     """The attempt that the running code is in, and who owns what it does."""
     frame = frames.nearest(frames.AttemptFrame)
-    return (None if frame is None else frame.source), frames.owner_ref()
+    return (None if frame is None else frame.source), owners.owner_ref()
 
 
 def in_pool(function: Callable[[], Any]) -> Any:
@@ -88,7 +88,7 @@ def test_the_callers_frame_goes_along(spans: Spans, way: Callable[..., Any]) -> 
         source, owner = way(here)
         assert get_current() is inside
     assert source == "source"
-    assert owner != frames.owner_ref()
+    assert owner != owners.owner_ref()
     assert get_current() == before
 
 
@@ -109,27 +109,27 @@ def test_a_map_over_a_pool_goes_along_too(spans: Spans) -> None:
 
 def test_each_piece_of_work_is_its_own_owner(spans: Spans) -> None:
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(frames.owner_ref).result()
-        assert frames.is_over(first)
-        assert pool.submit(frames.owner_ref).result() != first
+        first = pool.submit(owners.owner_ref).result()
+        assert owners.is_over(first)
+        assert pool.submit(owners.owner_ref).result() != first
 
 
 def test_work_that_is_running_is_not_over(spans: Spans) -> None:
-    assert in_pool(lambda: frames.is_over(frames.owner_ref())) is False
-    assert in_thread(lambda: frames.is_over(frames.owner_ref())) is False
-    assert in_thread(lambda: in_pool(lambda: frames.is_over(frames.owner_ref()))) is False
+    assert in_pool(lambda: owners.is_over(owners.owner_ref())) is False
+    assert in_thread(lambda: owners.is_over(owners.owner_ref())) is False
+    assert in_thread(lambda: in_pool(lambda: owners.is_over(owners.owner_ref()))) is False
 
 
 def test_a_finished_thread_and_a_finished_task_are_over(spans: Spans) -> None:
-    assert frames.is_over(in_thread(frames.owner_ref))
+    assert owners.is_over(in_thread(owners.owner_ref))
 
     async def main() -> Any:
         async def inner() -> Any:
-            return frames.owner_ref()
+            return owners.owner_ref()
 
         task = asyncio.create_task(inner())
         inner_owner = await task
-        return frames.is_over(inner_owner), frames.is_over(frames.owner_ref())
+        return owners.is_over(inner_owner), owners.is_over(owners.owner_ref())
 
     assert asyncio.run(main()) == (True, False)
 

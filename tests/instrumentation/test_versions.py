@@ -22,8 +22,8 @@ from providers import TracerProvider
 
 import retrospan_instrumentation
 from origin import Answer, Origin
-from retrospan_instrumentation import hooks
 from retrospan_instrumentation import semconv as sc
+from retrospan_instrumentation import surround
 
 from .conftest import said
 
@@ -49,7 +49,7 @@ def sends() -> Any:
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    hooks._faults.clear()
+    surround.faults.clear()
     retrospan_instrumentation.instrument_all(tracer_provider=provider)
 
     def facts(*keys: str) -> list[tuple[Any, ...]]:
@@ -59,7 +59,7 @@ def sends() -> Any:
     facts.named = lambda name: [s for s in exporter.get_finished_spans() if s.name == name]  # type: ignore[attr-defined]
     yield facts
     retrospan_instrumentation.uninstrument_all()
-    assert not hooks._faults
+    assert not surround.faults
 
 
 def limiter(per_second: int) -> Any:

@@ -9,8 +9,9 @@ import pytest
 from opentelemetry import trace
 
 from origin import Origin
-from retrospan_instrumentation import frames, waits
+from retrospan_instrumentation import asked as asked_module
 from retrospan_instrumentation import semconv as sc
+from retrospan_instrumentation import waits
 from retrospan_instrumentation.api import attempt, role
 
 from .conftest import Spans
@@ -294,7 +295,7 @@ def test_a_request_a_minute_later_has_a_wait_told_that_is_not_its_own(
 ) -> None:
     granted()
     clock[0] += 61 * SECOND
-    monkeypatch.setattr(frames, "time_ns", waits.time_ns)
+    monkeypatch.setattr(asked_module, "time_ns", waits.time_ns)
     with HTTP("httpx2", "sync").client() as client:
         client.get(origin.url("/"))
     assert [span.name for span in spans.all()] == ["rate_limiter.acquire", "GET"]

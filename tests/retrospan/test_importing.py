@@ -16,7 +16,7 @@ from retrospan.summary import summarize
 from retrospan_exporters import tables
 from retrospan_exporters.jsonl import JSONLSpanExporter
 from retrospan_exporters.sqlite import SQLiteSpanExporter
-from retrospan_instrumentation import hooks
+from retrospan_instrumentation import surround
 
 from .commands import in_one_line, retrospan
 from .records import beside
@@ -32,7 +32,7 @@ def file(tmp_path):
 
 @pytest.fixture(autouse=True)
 def nothing_entered(monkeypatch):
-    monkeypatch.setattr(hooks, "layers", set())
+    monkeypatch.setattr(surround, "layers", set())
 
 
 def write(file, *lines):
@@ -82,7 +82,7 @@ def test_the_record_is_the_one_that_the_exporter_of_records_writes(path, file, t
     for exporter in (record, lines):
         exporter.has_own_processor = True
         exporter.export(spans[:50])
-    monkeypatch.setattr(hooks, "layers", {"http", "download"})
+    monkeypatch.setattr(surround, "layers", {"http", "download"})
     record.run.sampler = lines.run.sampler = "TraceIdRatioBased{0.5}"
     for exporter in (record, lines):
         exporter.unqueued = 4

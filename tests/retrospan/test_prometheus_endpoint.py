@@ -12,7 +12,7 @@ from scrapes import free_port, scrape
 
 from origin import Origin
 from retrospan.prometheus import endpoint
-from retrospan_instrumentation import metrics
+from retrospan_instrumentation import metrics, waits
 from retrospan_instrumentation.httpx import HTTPX2ClientInstrumentor
 
 HOST, PORT = "OTEL_EXPORTER_PROMETHEUS_HOST", "OTEL_EXPORTER_PROMETHEUS_PORT"
@@ -96,6 +96,7 @@ def test_the_hooks_see_an_endpoint_that_comes_after_the_first_request(
     port = free_port()
     monkeypatch.setenv(PORT, str(port))
     monkeypatch.setattr(metrics, "_LOOKS_APART", 0)
+    monkeypatch.setattr(waits, "SWEEPS_APART", 0)
     hooks: Any = HTTPX2ClientInstrumentor()
     hooks.instrument()
     metrics.use(provider)

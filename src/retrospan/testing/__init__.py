@@ -23,7 +23,7 @@ from retrospan_exporters.run import BEGUN_RUN, RUN_ID, new_id
 from retrospan_exporters.settings import DB
 from retrospan_exporters.sqlite import SQLiteSpanExporter
 from retrospan_exporters.tables import EVENT_TABLES
-from retrospan_instrumentation import hooks, instrumentors
+from retrospan_instrumentation import instrumentors, surround
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -110,12 +110,12 @@ def _environment_kept() -> Iterator[None]:
 @contextmanager
 def _layers_apart() -> Iterator[None]:
     """What was entered before is no layer of this run, and what this one enters was entered for those around it too."""
-    before = set(hooks.layers)
-    hooks.layers.clear()
+    before = set(surround.layers)
+    surround.layers.clear()
     try:
         yield
     finally:
-        hooks.layers.update(before)
+        surround.layers.update(before)
 
 
 @contextmanager
