@@ -1,7 +1,7 @@
 """Put hooks on a library's classes: now or when it is imported, guarded, and off again.
 
 A file of this package names the library it watches and says what surrounds a call; everything else is done here once:
-patching what is loaded and waiting for what is not, the version check, the fault guard, un-patching, sync and async.
+patching what is loaded and waiting for what is not, the version check, un-patching, sync and async.
 
     class TenacityInstrumentor(LibraryInstrumentor):
         layer, distribution, versions = "retry", "tenacity", ">=8.5,<10"
@@ -12,8 +12,8 @@ patching what is loaded and waiting for what is not, the version check, the faul
         def _hook(self, module):
             self.wrap(module.Retrying, "__call__", RetryingCall)
 
-What surrounds a call is a `Call`: made before it, told of its result or its exception after. No fault of a `Call` reaches the
-application: the wrapped function is called as if no hook were there, and the fault is logged once a place.
+What surrounds a call is a `Call`: made before it, told of its result or its exception after. What needs nothing before is told
+after alone (`wrap_timed`). `surround` guards both.
 """
 
 import functools

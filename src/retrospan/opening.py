@@ -1,7 +1,9 @@
-"""How SQLite is asked to open a record's file, so that nothing is left beside it, and how a change of the file is noticed.
+"""How SQLite is asked to open a record's file, so that nothing is left beside it.
 
-mode = mode_of(Path("telemetry.sqlite"))        # by what stands beside the file
-sqlite3.connect(uri_of(file, mode), uri=True)
+    mode = mode_of(Path("telemetry.sqlite"))        # by what stands beside the file
+    sqlite3.connect(uri_of(file, mode), uri=True)
+
+And how a change of the file is noticed: by its stamps.
 """
 
 import os
