@@ -61,8 +61,7 @@ class _HTTPInstrumentor(LibraryInstrumentor):
             if side.tells or type(side.wire.__dict__[side.handle]) is not FunctionType:
                 self.wrap(side.wire, side.handle, side.enter_wire, asynchronous=asynchronous)
             else:
-                choose = _past_plain_async if asynchronous else _past_plain
-                self.wrap(side.wire, side.handle, side.enter_wire, asynchronous=asynchronous, choose=choose)
+                self.wrap(side.wire, side.handle, side.enter_wire, asynchronous=asynchronous, choose=_past_plain)
                 side.placed = side.wire.__dict__[side.handle]
 
     @classmethod
@@ -226,7 +225,10 @@ class _PlainSend(Send):
 
 
 def _past_plain(handle: Callable[..., Any], hook: Callable[..., Any]) -> Callable[..., Any]:
-    """The wire's hook, but for plain sends: all that is to be seen of one here is that it has come."""
+    """The wire's hook, but for plain sends: all that is to be seen of one here is that it has come.
+
+    Synchronous or not: of an asynchronous transport both give a coroutine, and one more around it would cost as much again.
+    """
 
     def handle_request(transport: Any, request: Any) -> Any:
         send: Any = resends.last.get()
@@ -238,19 +240,6 @@ def _past_plain(handle: Callable[..., Any], hook: Callable[..., Any]) -> Callabl
         return hook(transport, request)
 
     return handle_request
-
-
-def _past_plain_async(handle: Callable[..., Any], hook: Callable[..., Any]) -> Callable[..., Any]:
-    async def handle_async_request(transport: Any, request: Any) -> Any:
-        send: Any = resends.last.get()
-        if type(send) is _PlainSend and send.wire is None and send.end is None:
-            of = send.asked.request
-            if of() is request:
-                send.wire = True
-                return await handle(transport, request)
-        return await hook(transport, request)
-
-    return handle_async_request
 
 
 class _Side:
