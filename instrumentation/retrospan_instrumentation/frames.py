@@ -86,7 +86,7 @@ class Frame:
         self.polls = _NO_POLLS
         self.is_open = True
         self._before = context
-        # A context is a dict that refuses to be changed; this one is nobody's yet, and one copy is enough.
+        # As `enter`, a call less. A context is a dict that refuses to be changed; this one is nobody's yet: one copy is enough.
         inside = Context(context)
         _put(inside, KEY, self)
         if span is not None:
@@ -116,9 +116,9 @@ class Frame:
 
     def own_polls(self) -> "dict[Poll, Wait]":
         """Where refusals are left, which grants may yet follow."""
-        if self.polls is _NO_POLLS:
-            self.polls = {}
-        return self.polls
+        # Two threads may come at once; one of them makes it.
+        self.polls = polls = self.__dict__.setdefault("_own_polls", {})
+        return polls  # type: ignore[no-any-return]
 
     def tell_waits(self) -> None:
         """Tell the waits that no request took; none of them is for a later one."""

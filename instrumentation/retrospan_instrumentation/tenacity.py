@@ -18,6 +18,8 @@ from types import ModuleType
 from typing import Any
 
 from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span
 
 from . import emit, frames, sends
 from . import semconv as sc
@@ -115,14 +117,18 @@ class _Retrying(RetryFrame):
 
 
 def _open(of: object, *asked: Any) -> _Retrying:
-    """Enter; with a span of its own where nothing else would hold the attempts together."""
+    """Enter the frame of a call or a loop."""
     context = get_current()
+    return _Retrying(id(of), context, _span_in(context))
+
+
+def _span_in(context: Context) -> Span | None:
+    """A span of its own where nothing else would hold the attempts together."""
     outer: Any = context.get(KEY)
     current: Any = context.get(SPAN_KEY)
-    span = None
     if (outer is None or outer.hop is None) and (current is None or not current.is_recording()):
-        span = emit.tracer().start_span(sc.SPAN_RETRY, context)
-    return _Retrying(id(of), context, span)
+        return emit.tracer().start_span(sc.SPAN_RETRY, context)
+    return None
 
 
 class _Decision:
@@ -163,6 +169,8 @@ def _enter_attempt(manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
         state.__dict__[_LOOP] = _Loop(frame)
     else:
         frame.is_open = True
+        if frame.span is None:  # it goes on after a clean end, which looked like its last
+            frame.span = _span_in(get_current())
         frame.enter(frame.span)
     frame.begin_attempt(state.attempt_number)
 

@@ -126,6 +126,20 @@ def test_a_loop_that_retries_results_counts_its_attempts(spans: Spans, origin: O
     assert spans.sends(*COUNT) == THREE
 
 
+def test_each_attempt_of_a_loop_that_goes_on_after_a_clean_end_holds_its_requests_together(
+    spans: Spans, origin: Origin
+) -> None:
+    http, answers = HTTP("httpx2", "sync"), iter((202, 200))
+    with http.client() as client:
+        for one in tenacity.Retrying(retry=tenacity.retry_if_result(lambda status: status == 202)):
+            with one:
+                for _ in range(2):
+                    client.get(origin.url("/"))
+            one.retry_state.set_result(next(answers))
+    traces = [span.context.trace_id for span in spans.clients()]
+    assert [traces[0] == traces[1], traces[2] == traces[3]] == [True, True]
+
+
 def test_the_context_is_as_before_after_every_end(http: HTTP, spans: Spans, form: str) -> None:
     async def scenario() -> list[Any]:
         async def fail() -> None:

@@ -4,14 +4,16 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.context import get_current
 
 from origin import Origin
 from retrospan_instrumentation import asked as asked_module
+from retrospan_instrumentation import frames, waits
 from retrospan_instrumentation import semconv as sc
-from retrospan_instrumentation import waits
 from retrospan_instrumentation.api import attempt, role
 
 from .conftest import Spans
@@ -288,6 +290,31 @@ def test_a_wait_outside_every_frame_is_told_after_a_minute(spans: Spans, clock: 
     clock[0] += 2 * SECOND
     waits.sweep(time.time_ns() + clock[0])
     assert len(spans.waits()) == 1
+
+
+@pytest.mark.parametrize("line", range(2))
+def test_two_threads_that_leave_the_first_refusals_of_a_frame_leave_them_in_one_place(line: int) -> None:
+    """Another thread comes just before this line of `own_polls`."""
+    frame = frames.RetryFrame(1, get_current())
+    theirs: list[Any] = []
+    lines = 0
+
+    def meanwhile(running: Any, event: str, argument: Any) -> Any:
+        nonlocal lines
+        if running.f_code is frames.Frame.own_polls.__code__ and event == "line":
+            if lines == line:
+                theirs.append(frame.own_polls())
+            lines += 1
+        return meanwhile
+
+    sys.settrace(meanwhile)
+    try:
+        mine = frame.own_polls()
+    finally:
+        sys.settrace(None)
+        frame.leave()
+    assert theirs == [mine]
+    assert theirs[0] is mine is frame.polls
 
 
 def test_a_request_a_minute_later_has_a_wait_told_that_is_not_its_own(
