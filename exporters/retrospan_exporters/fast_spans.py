@@ -19,6 +19,7 @@ from time import sleep, time_ns
 from typing import Any, Final
 
 from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, Span, SpanLimits, SpanProcessor, SynchronousMultiSpanProcessor, Tracer
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
@@ -41,6 +42,14 @@ def _is_plain(attributes: Mapping[str, object]) -> bool:
     )
 
 
+class _Attributes(BoundedAttributes):
+    """The SDK's, whose items are handed out at once: an exporter goes through them all, and would ask for them one by one."""
+
+    def items(self) -> Any:
+        """As the SDK's; what may yet change, it gives."""
+        return self._dict.items() if self._immutable else super().items()
+
+
 def keep(given: Attributes, most: int | None, longest: int | None) -> Any:
     """Given attributes as they may stay until they are read: late ones, or a copy of plain ones; all others cleaned now."""
     if type(given) is not dict:
@@ -48,17 +57,17 @@ def keep(given: Attributes, most: int | None, longest: int | None) -> Any:
             return given
     elif longest is None and (most is None or len(given) <= most) and _is_plain(given):
         return given.copy()
-    return BoundedAttributes(most, given, immutable=False, max_value_len=longest)
+    return _Attributes(most, given, immutable=False, max_value_len=longest)
 
 
 def _bounded(kept: Any, most: int | None, longest: int | None, *, immutable: bool) -> BoundedAttributes:
     """The SDK's attributes of what was kept; plain ones are put in at once, each look at one of them being spared."""
-    if isinstance(kept, BoundedAttributes):
+    if type(kept) is _Attributes:
         bounded = kept
     else:
         found: dict[str, Any] = dict(kept.items()) if kept is not None else {}
         sound = longest is None and (most is None or len(found) <= most) and _is_plain(found)
-        bounded = BoundedAttributes(most, None if sound else found, immutable=False, max_value_len=longest)
+        bounded = _Attributes(most, None if sound else found, immutable=False, max_value_len=longest)
         if sound:
             bounded._dict = found  # where BoundedAttributes keeps what it has looked at
     bounded._immutable = immutable  # what the SDK sets when a span ends
@@ -111,14 +120,18 @@ def _attributes_of(span: "RecorderSpan") -> BoundedAttributes:
 
 
 def _events_of(span: "RecorderSpan") -> Sequence[Event]:
-    late = getattr(span.kept, "late_events", ())
-    if span._end_time is not None and not late:
+    kept, limits = span.kept, span._limits
+    late = () if kept is None else getattr(kept, "late_events", ())
+    has_ended = span._end_time is not None
+    if has_ended and not late:
         return ()
-    limits = span._limits
     most, longest = limits.max_event_attributes, limits.max_attribute_length
-    events: Any = BoundedList(limits.max_events)
-    events.extend([RecorderEvent(name, keep(given, most, longest), at, limits) for name, given, at in late])
-    return events  # type: ignore[no-any-return]  # the SDK's list
+    events = [RecorderEvent(name, keep(given, most, longest), at, limits) for name, given, at in late]
+    if has_ended and (limits.max_events is None or len(events) <= limits.max_events):
+        return tuple(events)
+    bounded: Any = BoundedList(limits.max_events)
+    bounded.extend(events)
+    return bounded  # type: ignore[no-any-return]  # the SDK's list
 
 
 def _links_of(span: "RecorderSpan") -> Sequence[Link]:
@@ -231,6 +244,17 @@ def _ends(processor: Any) -> _Told:
     return _told(processor, "_on_ending") + _told(processor, "on_end")
 
 
+class _Resource(Resource):
+    """A resource whose hash is made once: exporters group spans by it, and the SDK's makes a text of it for each span."""
+
+    _hash: int | None = None
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            self._hash = super().__hash__()
+        return self._hash
+
+
 class Making:
     """What a tracer makes spans with, as long as its provider's processors are these."""
 
@@ -243,7 +267,7 @@ class Making:
         self.starts, self.ends = _told(self.processor, "on_start"), _ends(self.processor)
         self.ids: IdGenerator | None = None if type(tracer.id_generator) is RandomIdGenerator else tracer.id_generator
         shared = {
-            "_resource": tracer.resource,
+            "_resource": _Resource(tracer.resource.attributes, tracer.resource.schema_url),
             "_instrumentation_info": tracer.instrumentation_info,
             "_instrumentation_scope": tracer._instrumentation_scope,
             "_span_processor": tracer.span_processor,

@@ -114,15 +114,16 @@ class Wait(LateAttributes):
         host, role, asked = self.host, mapping.role_of(self.name) or self.role, self.asked
         if asked is not None:
             host, role = host or asked.host, role or asked.role
-        return emit.known(
-            {
-                sc.RATE_LIMITER_NAME: mapping.label_of(self.name),
-                sc.RATE_LIMITER_DELAY_MS: milliseconds(self.end - self.start),
-                sc.RATE_LIMITER_MAX_DELAY_MS: self.max_delay_ms,
-                sc.SERVER_ADDRESS: host,
-                sc.HTTP_REQUEST_ROLE: role,
-            }
-        )
+        facts: dict[str, AttributeValue] = {sc.RATE_LIMITER_DELAY_MS: milliseconds(self.end - self.start)}
+        if (name := mapping.label_of(self.name)) is not None:
+            facts[sc.RATE_LIMITER_NAME] = name
+        if self.max_delay_ms is not None:
+            facts[sc.RATE_LIMITER_MAX_DELAY_MS] = self.max_delay_ms
+        if host is not None:
+            facts[sc.SERVER_ADDRESS] = host
+        if role is not None:
+            facts[sc.HTTP_REQUEST_ROLE] = role
+        return facts
 
 
 def report(limiter: object, name: str, granted: bool, start: int, max_delay_ms: int | None) -> None:

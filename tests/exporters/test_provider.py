@@ -9,6 +9,8 @@ from typing import Any
 
 import opentelemetry.sdk.trace as sdk
 import pytest
+from opentelemetry.sdk import resources
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, TracerProvider, sampling
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -243,15 +245,28 @@ before = tracer.start_span("before")
 if os.fork() == 0:
     made = tracer.start_span("child", set_span_in_context(before))
     assert isinstance(made, RecorderSpan) and made.parent == before.context
-    assert made.resource is provider.resource is not before.resource
+    assert made.resource == provider.resource != before.resource
     os._exit(7)
 assert os.waitstatus_to_exitcode(os.wait()[1]) == 7
-assert tracer.start_span("parent").resource is before.resource
+assert tracer.start_span("parent").resource == before.resource
 """
 
 
 def test_a_forked_child_makes_spans_of_its_own_resource() -> None:
     subprocess.run([sys.executable, "-c", FORKING], check=True, timeout=30)
+
+
+def test_an_exporter_groups_spans_by_a_resource_whose_text_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = Resource({"service.name": "downloader"})
+    tracer = RecorderTracerProvider(resource=resource, shutdown_on_exit=False).get_tracer("scope")
+    texts: list[object] = []
+    dumps = resources.dumps
+    monkeypatch.setattr(
+        resources, "dumps", lambda *given, **options: (texts.append(given), dumps(*given, **options))[1]
+    )
+    grouped = {tracer.start_span("GET").resource for _ in range(3)}
+    assert len(texts) == 1
+    assert grouped == {resource}  # of the same hash, and equal
 
 
 def test_where_it_could_differ_the_sdk_s_own_span_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
