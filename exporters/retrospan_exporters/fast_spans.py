@@ -210,9 +210,9 @@ class RecorderSpan(_Bare, Span):
         else:
             self._end_time = at
         # A processor may have been added since the span began.
-        are_same = making.processors is making.processor._span_processors
-        for told in making.ends if are_same else _ends(making.processor):
-            told(self)
+        told = making.ends if making.processors is making.processor._span_processors else _ends(making.processor)
+        for tell in told:
+            tell(self)
 
     def end_under_lock(self, at: int) -> "Making | None":
         """End under the lock; None if it has ended."""

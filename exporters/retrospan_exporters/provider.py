@@ -102,7 +102,7 @@ class RecorderTracer(Tracer):
         span._parent = parent
         span.open = making
         if attributes is not None:
-            if type(attributes) is dict or not getattr(attributes, "read_late", False):
+            if not getattr(attributes, "read_late", False):
                 limits = self._span_limits  # what the provider was told of limits
                 attributes = keep(attributes, limits.max_span_attributes, limits.max_span_attribute_length)
             span.kept = attributes

@@ -155,7 +155,7 @@ class _SpanScope(_Scope):
     def _open(self) -> None:
         layers.add(self._layer)
         self._started = time_ns()
-        self._span = emit.tracer().start_span(self._name, kind=SpanKind.INTERNAL)
+        self._span = emit.tracer.start_span(self._name, kind=SpanKind.INTERNAL)
         frame = self._make_frame()
         if frame is not None:
             self._frame = frame

@@ -35,18 +35,14 @@ _FLAGS = [b"-%02x" % flags for flags in range(256)]  # how a traceparent ends
 _propagator: Any = None
 _is_default = False
 
-_tracer: Tracer = trace.get_tracer(SCOPE, VERSION)
+tracer: Tracer = trace.get_tracer(SCOPE, VERSION)
+"""The tracer of all hooks, until `use` names another provider."""
 
 
 def use(provider: TracerProvider | None) -> None:
     """Make spans by this provider from now on; None: by the global one."""
-    global _tracer
-    _tracer = trace.get_tracer(SCOPE, VERSION, provider)
-
-
-def tracer() -> Tracer:
-    """The tracer of all hooks."""
-    return _tracer
+    global tracer
+    tracer = trace.get_tracer(SCOPE, VERSION, provider)
 
 
 def below(parent: SpanContext, base: Context | None = None) -> Context:
@@ -105,4 +101,4 @@ def tell(
             on.add_event(name, attributes, timestamp=end)
         return
     context = get_current() if parent is None else below(parent)
-    _tracer.start_span(name, context, attributes=attributes, start_time=start or end).end(end_time=end)
+    tracer.start_span(name, context, attributes=attributes, start_time=start or end).end(end_time=end)

@@ -69,7 +69,8 @@ class Frame:
 
     hop: "HTTPFrame | None"
     """The request that code right inside of it is part of."""
-    _before: Context | None = None
+    _before: Context
+    """What was current before, once it has become the current one."""
 
     def __init_subclass__(cls) -> None:
         for name in ("begin", "leave", "close"):
@@ -104,9 +105,8 @@ class Frame:
 
     def leave(self) -> None:
         """Make current what was current before. A context that has moved on without us (a generator) is left alone."""
-        before, self._before = self._before, None
-        if before is not None and get_current().get(KEY) is self:
-            attach(before)
+        if get_current().get(KEY) is self:
+            attach(self._before)
 
     def close(self) -> None:
         """The call is over: what nobody took of its waits is told now."""
@@ -186,10 +186,11 @@ class BreakerFrame(Frame):
         return None if self.target is None else self.target.host
 
     def hold(self, send: "Send") -> None:
-        """Keep this send's span open until the breaker has decided; the one before is let go, undecided."""
-        send.hold(self)
-        self.held.append(send)
-        while len(self.held) > 1 or (self.held and not self.is_open):  # it may close meanwhile, in another thread
+        """Keep the span of a send that just begins open until the breaker has decided; the one before is let go, undecided."""
+        send.holds = [self]
+        held = self.held
+        held.append(send)
+        while len(held) > 1 or (held and not self.is_open):  # it may close meanwhile, in another thread
             self._let_go()
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ import os
 import sys
 import types
 from collections.abc import Callable, Collection, Mapping
+from contextvars import ContextVar
 from functools import partial
 from types import FunctionType, ModuleType
 from typing import Any, ClassVar
@@ -92,6 +93,10 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its packag
     """Whether it is instrumented now; a wrapper that could not be taken off lets every call through."""
     _patches: list[tuple[Any, str, Any]]
     _waiting: set[str]
+    _inside: ClassVar[ContextVar[bool]]  # a call that `wrap_timed` hooked
+
+    def __init_subclass__(cls) -> None:
+        cls._inside = ContextVar(f"retrospan-inside-{cls.distribution}", default=False)
 
     def targets(self) -> Mapping[str, Callable[[ModuleType], None]]:
         """The modules to hook, each with the function that hooks it once it is loaded."""
@@ -169,9 +174,12 @@ class LibraryInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # its packag
         self._surround(owner, name, lambda function: around(function, enter, self, layer or self.layer), choose)
 
     def wrap_timed(self, owner: Any, name: str, after: After, *, asynchronous: bool = False) -> None:
-        """Have `after` told of each call of `owner.name` when it is over; it counts for the library's layer."""
+        """Have `after` told of each call of `owner.name` when it is over; it counts for the library's layer.
+
+        Of calls that come to others so hooked, the outermost asynchronous one alone is told of.
+        """
         around = timed_async if asynchronous else timed
-        self._surround(owner, name, lambda function: around(function, after, self, self.layer))
+        self._surround(owner, name, lambda function: around(function, after, self, self.layer, self._inside))
 
     def _surround(
         self,

@@ -151,8 +151,7 @@ class _Hop(HTTPFrame):
         """Make current what was current before."""
         inside, self.inside = self.inside, None
         if get_current() is inside:
-            attach(self._before)  # type: ignore[arg-type]  # it has entered
-            self._before = None
+            attach(self._before)
         else:
             HTTPFrame.leave(self)
 

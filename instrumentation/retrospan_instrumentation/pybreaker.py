@@ -58,7 +58,7 @@ class PybreakerInstrumentor(LibraryInstrumentor):
                 frame.state = _state(state.name)
                 return None
             kind = _Block if args and getattr(args[0], "__code__", None) is block else _BreakerCall
-            return kind(module, breaker, states.get(type(state)) or _state(state.name), context)
+            return kind(module, breaker, of, states.get(type(state)) or _state(state.name), context)
 
         def moved(breaker: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             listen(breaker)
@@ -101,14 +101,6 @@ def _frame_of(breaker: Any) -> BreakerFrame | None:
     return None
 
 
-def _decided(breaker: Any, outcome: str) -> None:
-    try:
-        if (frame := _frame_of(breaker)) is not None:
-            frame.outcome = outcome
-    except Exception as error:
-        fault(error)
-
-
 def _identity(breaker: Any, frame: BreakerFrame | None) -> dict[str, AttributeValue | None]:
     """Name, host and scope: the host is the one that the name says, else the request's inside, else the name itself."""
     name = str(breaker.name or "")
@@ -124,15 +116,12 @@ def _listener(module: ModuleType) -> Any:
     class Listener(module.CircuitBreakerListener):  # type: ignore[misc, name-defined]
         """Hears what breakers decide. pybreaker calls it inside the application's call: no fault may leave it."""
 
-        def success(self, cb: Any) -> None:
-            frame = get_current().get(KEY)
-            if isinstance(frame, BreakerFrame) and frame.of == id(cb):  # as for most calls: nothing more to look for
-                frame.outcome = "success"
-            else:
-                _decided(cb, "success")
-
         def failure(self, cb: Any, exc: BaseException) -> None:
-            _decided(cb, "failure")
+            try:
+                if (frame := _frame_of(cb)) is not None:
+                    frame.outcome = "failure"
+            except Exception as error:
+                fault(error)
 
         def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:
             try:
@@ -152,13 +141,15 @@ def _listener(module: ModuleType) -> Any:
 class _BreakerCall(BreakerFrame):
     """One call through a breaker: the frame, and what surrounds the call."""
 
-    def __init__(self, module: ModuleType, breaker: Any, state: str, context: Context) -> None:
+    def __init__(self, module: ModuleType, breaker: Any, of: int, state: str, context: Context) -> None:
         # As BreakerFrame's own, a call less for each request.
-        self.of, self.state, self.held, self.outcome = id(breaker), state, [], None
+        self.of, self.state, self.held, self.outcome = of, state, [], None
         self._module, self._breaker = module, breaker
         self.begin(context)
 
     def returned(self, result: Any) -> Any:
+        if self.outcome is None and type(result) is not GeneratorType:  # of which nothing has run yet
+            self.outcome = "success"
         self.leave()
         hop = self.hop
         if hop is not None and hop.is_open and not self.held:
@@ -167,11 +158,13 @@ class _BreakerCall(BreakerFrame):
         return result
 
     def raised(self, error: BaseException) -> None:
-        if isinstance(error, self._module.CircuitBreakerError) and self.outcome is None:
-            self.state = "open"
-            if self.hop is not None:
-                self.hop.refused = True
-            emit.tell(sc.BREAKER_REJECTED, _identity(self._breaker, self))
+        if self.outcome is None:  # it heard of no failure: it refused, or this exception is none to it
+            self.outcome = "none" if self._breaker.is_system_error(error) else "success"
+            if isinstance(error, self._module.CircuitBreakerError) and (self.state == "open" or self.outcome == "none"):
+                self.outcome, self.state = "none", "open"
+                if self.hop is not None:
+                    self.hop.refused = True
+                emit.tell(sc.BREAKER_REJECTED, _identity(self._breaker, self))
         _BreakerCall.returned(self, None)
 
 
@@ -179,7 +172,7 @@ class _Block(_BreakerCall):
     """`with breaker.calling():`, of which pybreaker makes a call that returns a generator: it is over when that is."""
 
     def returned(self, result: Any) -> Any:
-        return self._to_its_end(result) if type(result) is GeneratorType else super().returned(result)
+        return self._to_its_end(result) if type(result) is GeneratorType else _BreakerCall.returned(self, result)
 
     def _to_its_end(self, block: Iterator[Any]) -> Iterator[Any]:
         try:
@@ -192,7 +185,7 @@ class _Block(_BreakerCall):
     def _over(self, error: BaseException | None) -> None:
         try:
             if error is None:
-                super().returned(None)
+                _BreakerCall.returned(self, None)
             else:
                 self.raised(error)
         except Exception as own:

@@ -9,21 +9,14 @@ request is decided in `waits`.
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from contextvars import ContextVar
-from time import time_ns
 from types import ModuleType
 from typing import Any
 
 from . import waits
 from .hooks import LibraryInstrumentor
-from .surround import Call, fault
+from .surround import fault
 
-_PARAMETERS = ("name", "weight", "blocking", "timeout")
 _REFUSALS = ("BucketFullException", "LimiterDelayException")
-
-# An asynchronous acquire comes through the hook of the synchronous one, too; the outermost counts: it knows how long it waited
-# for the limiter's own lock. (A bound `try_acquire_async` kept from before the hooks has the inner one alone.)
-_inside: ContextVar[bool] = ContextVar("retrospan-inside-limiter", default=False)
 
 
 class PyrateLimiterInstrumentor(LibraryInstrumentor):
@@ -35,10 +28,11 @@ class PyrateLimiterInstrumentor(LibraryInstrumentor):
         return {"pyrate_limiter": self._hook}
 
     def _hook(self, module: ModuleType) -> None:
-        # In 4.x `try_acquire` comes to `_try_acquire`, and so does the synchronous decorator.
+        # In 4.x `try_acquire` comes to `_try_acquire`, and so does the synchronous decorator. So does an asynchronous acquire,
+        # which knows how long it waited for the limiter's own lock. (One bound before the hooks has the inner one alone.)
         name = "_try_acquire" if hasattr(module.Limiter, "_try_acquire") else "try_acquire"
         self.wrap_timed(module.Limiter, name, _asked)
-        self.wrap(module.Limiter, "try_acquire_async", _Outer, asynchronous=True)
+        self.wrap_timed(module.Limiter, "try_acquire_async", _asked, asynchronous=True)
 
 
 def _is_refusal(error: BaseException) -> bool:
@@ -51,12 +45,12 @@ def _asked(
     limiter: Any, args: tuple[Any, ...], kwargs: dict[str, Any], start: int, result: Any, error: BaseException | None
 ) -> Any:
     """A limiter was asked for a permit at `start`, and this is its answer."""
-    if _inside.get():
-        return result
-    if error is not None:
+    if result is True:
+        _report(limiter, args, kwargs, start, True)
+    elif error is not None:
         if _is_refusal(error):
             _report(limiter, args, kwargs, start, False)
-    elif result is not True and result is not False and inspect.isawaitable(result):
+    elif result is not False and inspect.isawaitable(result):
         return _awaited(limiter, args, kwargs, start, result)
     else:
         _report(limiter, args, kwargs, start, bool(result))
@@ -82,11 +76,14 @@ def _guarded(*asked: Any) -> None:
         fault(error)
 
 
+def _said(name: Any = "pyrate", weight: Any = 1, blocking: Any = True, timeout: Any = -1, *_: Any, **__: Any) -> Any:
+    """What was asked: all of the hooked methods have these parameters in this order, or the first of them."""
+    return name, blocking, timeout
+
+
 def _report(limiter: Any, args: tuple[Any, ...], kwargs: dict[str, Any], start: int, granted: bool) -> None:
-    # All of the hooked methods have these parameters in this order, or the first of them.
-    said = kwargs if not args else dict(zip(_PARAMETERS, args, strict=False)) | kwargs
-    name, timeout = said.get("name", "pyrate"), said.get("timeout", -1)
-    if not said.get("blocking", True):
+    name, blocking, timeout = _said(*args, **kwargs)
+    if not blocking:
         longest: Any = 0
     elif timeout is not None and timeout >= 0:
         longest = timeout * 1000
@@ -95,19 +92,3 @@ def _report(limiter: Any, args: tuple[Any, ...], kwargs: dict[str, Any], start: 
     if longest is not None:
         longest = int(longest) if isinstance(longest, (int, float)) else None
     waits.report(limiter, str(name), granted, start, longest)
-
-
-class _Outer(Call):
-    """An asynchronous acquire, which comes to the synchronous one."""
-
-    def __init__(self, limiter: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._limiter, self._args, self._kwargs, self._start = limiter, args, kwargs, time_ns()
-        self._token = _inside.set(True)
-
-    def returned(self, result: Any) -> Any:
-        _inside.reset(self._token)
-        return _asked(self._limiter, self._args, self._kwargs, self._start, result, None)
-
-    def raised(self, error: BaseException) -> None:
-        _inside.reset(self._token)
-        _asked(self._limiter, self._args, self._kwargs, self._start, None, error)

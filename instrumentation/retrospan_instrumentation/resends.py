@@ -27,16 +27,17 @@ last: ContextVar["Send | None"] = ContextVar("retrospan-last-send", default=None
 """The last send of a task, for inference."""
 _of_request: WeakKeyDictionary[Any, "Send"] = WeakKeyDictionary()
 """The last send of a Request, once one of it has failed."""
-_has_failed = [False]  # whether one ever has: quicker than to ask the dictionary
+_has_failed = False  # whether one ever has: quicker than to ask the dictionary
 
 
 def fail(send: "Send") -> None:
     """It ended in what a client retries."""
+    global _has_failed
     send.has_failed = True
     of = send.asked.request
     if send.was_sent and of is not None and (request := of()) is not None:
         _of_request[request] = send
-        _has_failed[0] = True
+        _has_failed = True
 
 
 def asked_for(given: Entries) -> int:
@@ -60,7 +61,7 @@ def count(send: "Send", hop: HTTPFrame | None, outermost: RetryFrame | None, is_
     if (
         not is_first
         or send.asked.resends
-        or _has_failed[0]
+        or _has_failed
         or (hop is not None and hop.sent)
         or (before is not None and before.has_failed)
     ):
@@ -78,7 +79,7 @@ def count(send: "Send", hop: HTTPFrame | None, outermost: RetryFrame | None, is_
             hop.resends = send.resend_count
         hop.sent += 1
         hop.previous = send
-    if _has_failed[0]:
+    if _has_failed:
         _remember(send)
 
 
@@ -146,7 +147,7 @@ def _known(send: "Send", hop: HTTPFrame | None, earlier: "Send | None") -> tuple
     if send.base:
         return send.base, "frame", None
     of = send.asked.request
-    if _has_failed[0] and of is not None and (request := of()) is not None:
+    if _has_failed and of is not None and (request := of()) is not None:
         past = _of_request.get(request)
         if past is not None and past.has_failed:
             return past.resend_count + 1, "request", past

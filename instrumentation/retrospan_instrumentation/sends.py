@@ -72,14 +72,12 @@ class Send(SendFacts):
         """A send begins, inside these frames; `hop` is its hop's, where that may have several sends."""
         self.asked, self.target, self.start, self.wire, self.role = asked, target, start, wire, asked.role
         # What is asked of every send is set here: to find a class's default costs more than that.
-        self.end = self.error = self.attempt = self.hop = None
+        self.end = self.error = self.hop = None
         self.was_read = self.has_failed = False
         self.holds: Any = ()  # a list, once there is one
-        outermost, self.path, breaker, attempt, decides = _NOTHING if outer is None else _around(outer)
-        if attempt is not None:
-            self.attempt = attempt
+        outermost, self.path, breaker, self.attempt, decides = _NOTHING if outer is None else _around(outer)
         resends.count(self, hop, outermost, is_send)
-        self.span: Span = (asked.tracer or emit.tracer()).start_span(
+        self.span: Span = (asked.tracer or emit.tracer).start_span(
             target.method if target.method in METHODS else "HTTP", context, _CLIENT, self, start_time=start
         )
         if asked.waits:
@@ -118,10 +116,11 @@ class Send(SendFacts):
         self.hop_last = True
         if cache is None and self.status == _NOT_MODIFIED and response.status_code != _NOT_MODIFIED:
             cache = _CONFIRMED  # by a cache that no hook knows: what it kept, the server has just confirmed
-        if cache is not None and metrics.live is not None:
-            self._measure_cache(metrics.live, cache)
-        if cache is not None and (cache.hit or not self.wire):
-            self.cache = cache
+        if cache is not None:
+            if metrics.live is not None:
+                self._measure_cache(metrics.live, cache)
+            if cache.hit or not self.wire:
+                self.cache = cache
         if self.role is None and 200 <= response.status_code < 300:
             self.answer = tuple(listed(response.headers))
 

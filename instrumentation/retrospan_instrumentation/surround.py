@@ -10,6 +10,7 @@ logged once a place.
 import functools
 import logging
 from collections.abc import Callable
+from contextvars import ContextVar
 from time import time_ns
 from typing import Any, Protocol
 
@@ -130,12 +131,17 @@ def surrounded_async(
     return marked(hooked)
 
 
-def timed(function: Callable[..., Any], after: After, owner: Switch, layer: str) -> Callable[..., Any]:
-    """A method after which `after` is told when it was called, with what, and what came of it: nothing is made before."""
+def timed(
+    function: Callable[..., Any], after: After, owner: Switch, layer: str, inside: ContextVar[bool]
+) -> Callable[..., Any]:
+    """A method after which `after` is told when it was called, with what, and what came of it: nothing is made before.
+
+    Where `inside` is True the call is a part of another one, and let through.
+    """
 
     @functools.wraps(function)
     def hooked(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if not owner.is_on:
+        if not owner.is_on or inside.get():
             return function(instance, *args, **kwargs)
         if layer not in layers:
             layers.add(layer)
@@ -154,21 +160,26 @@ def timed(function: Callable[..., Any], after: After, owner: Switch, layer: str)
     return marked(hooked)
 
 
-def timed_async(function: Callable[..., Any], after: After, owner: Switch, layer: str) -> Callable[..., Any]:
-    """The same of a coroutine function."""
+def timed_async(
+    function: Callable[..., Any], after: After, owner: Switch, layer: str, inside: ContextVar[bool]
+) -> Callable[..., Any]:
+    """The same of a coroutine function, in whatever it calls `inside` is True."""
 
     @functools.wraps(function)
     async def hooked(instance: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if not owner.is_on:
+        if not owner.is_on or inside.get():
             return await function(instance, *args, **kwargs)
         if layer not in layers:
             layers.add(layer)
         start = time_ns()
+        inside.set(True)
         try:
             result = await function(instance, *args, **kwargs)
         except BaseException as error:
+            inside.set(False)
             _failed(after, instance, args, kwargs, start, error)
             raise
+        inside.set(False)
         try:
             return after(instance, args, kwargs, start, result, None)
         except Exception as error:

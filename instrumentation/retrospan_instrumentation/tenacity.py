@@ -127,7 +127,7 @@ def _span_in(context: Context) -> Span | None:
     outer: Any = context.get(KEY)
     current: Any = context.get(SPAN_KEY)
     if (outer is None or outer.hop is None) and (current is None or not current.is_recording()):
-        return emit.tracer().start_span(sc.SPAN_RETRY, context)
+        return emit.tracer.start_span(sc.SPAN_RETRY, context)
     return None
 
 

@@ -149,9 +149,10 @@ def report(limiter: object, name: str, granted: bool, start: int, max_delay_ms: 
     if at is None:
         _leave_alone(wait)
     else:
-        at.waits.append(wait)
-        if len(at.waits) > _MOST_LEFT and at is not hop:
-            at.waits.pop(0).tell()
+        left_there = at.waits
+        left_there.append(wait)
+        if len(left_there) > _MOST_LEFT and at is not hop:
+            left_there.pop(0).tell()
 
 
 def _polled(wait: Wait, limiter: object, holder: frames.Frame | None, hop: "HTTPFrame | None") -> bool:
@@ -212,28 +213,25 @@ def take(asked: "Asked", frame: frames.Frame | None) -> None:
     """Give a request the waits that were left for it in the frames from this one outward: its own task's, the frame opener's,
     a finished helper's; no live sibling's."""
     while frame is not None and not isinstance(frame, HTTPFrame):
-        if frame.waits:
-            _take_from(frame, asked)
+        left_here = frame.waits
+        if left_here:
+            for wait in tuple(left_here):  # a copy: another thread may just leave one
+                owner = wait.owner
+                if owner is not asked.owner and owner not in (asked.owner, frame.owner) and not wait.owner_is_over:
+                    continue
+                if wait.host is not None and wait.host != asked.host:
+                    continue
+                try:
+                    left_here.remove(wait)
+                except ValueError:  # another request was faster, or it was told, since the frame closes just now
+                    continue
+                asked.waits.append(wait)
         frame = frame.outer
     if left_alone := alone.get():
         host, parent, earliest = asked.host, asked.parent.span_id, asked.start - _TAKEN_WITHIN
         recent = [wait for wait in left_alone if wait.end > earliest]
         asked.waits += [w for w in recent if w.host in (None, host) and w.parent.span_id == parent and w.take()]
         alone.set(tuple(wait for wait in recent if wait.untaken))
-
-
-def _take_from(frame: frames.Frame, asked: "Asked") -> None:
-    left_here, owner = frame.waits, asked.owner
-    for wait in tuple(left_here):
-        if wait.owner is not owner and wait.owner not in (owner, frame.owner) and not wait.owner_is_over:
-            continue
-        if wait.host is not None and wait.host != asked.host:
-            continue
-        try:
-            left_here.remove(wait)  # in place: another thread may just leave one
-        except ValueError:  # another request was faster, or it was told, since the frame closes just now
-            continue
-        asked.waits.append(wait)
 
 
 def tell_taken(asked: "Asked", send: "SendFacts", span: Span) -> int:

@@ -154,7 +154,7 @@ def test_beside_a_distro_of_the_users_choice_the_hooks_spans_are_fast_and_no_oth
     others |= {"OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none", "RETROSPAN_DB": "telemetry.sqlite"}
     program = (
         "from opentelemetry import trace; from retrospan_instrumentation import emit; import httpx2\n"
-        "for tracer in (emit.tracer(), trace.get_tracer('program')): print(type(tracer.start_span('GET')).__name__)"
+        "for tracer in (emit.tracer, trace.get_tracer('program')): print(type(tracer.start_span('GET')).__name__)"
     )
     assert launch(program=program, **others).stdout == "RecorderSpan\n_Span\n"
     assert launch(program=program, **others, RETROSPAN_FAST_SPANS="0").stdout == "_Span\n_Span\n"

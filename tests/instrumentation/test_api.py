@@ -275,7 +275,7 @@ def test_no_fault_of_the_api_reaches_the_program(
         def start_span(self, *args: Any, **kwargs: Any) -> Any:
             raise Text
 
-    monkeypatch.setattr("retrospan_instrumentation.emit._tracer", Broken())
+    monkeypatch.setattr("retrospan_instrumentation.emit.tracer", Broken())
     monkeypatch.setattr("retrospan_instrumentation.api.set_value", broken)
     with caplog.at_level(logging.ERROR, "retrospan"):
         for _ in range(3):

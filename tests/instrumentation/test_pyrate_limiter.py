@@ -53,7 +53,7 @@ def limited(http: HTTP, origin: Origin) -> Callable[..., None]:
 def time_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing takes time: on a busy machine even a grant at once may wait for its thread."""
     now = time.time_ns()
-    for module in ("surround", "pyrate_limiter", "waits"):
+    for module in ("surround", "waits"):
         monkeypatch.setattr(f"retrospan_instrumentation.{module}.time_ns", lambda: now)
 
 
