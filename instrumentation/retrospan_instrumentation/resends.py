@@ -27,17 +27,16 @@ last: ContextVar["Send | None"] = ContextVar("retrospan-last-send", default=None
 """The last send of a task, for inference."""
 _of_request: WeakKeyDictionary[Any, "Send"] = WeakKeyDictionary()
 """The last send of a Request, once one of it has failed."""
-_has_failed = False  # whether one ever has: quicker than to ask the dictionary
+_has_failed = False  # whether any send ever has: until then there is little to compare
 
 
 def fail(send: "Send") -> None:
     """It ended in what a client retries."""
     global _has_failed
-    send.has_failed = True
+    send.has_failed = _has_failed = True
     of = send.asked.request
     if send.was_sent and of is not None and (request := of()) is not None:
         _of_request[request] = send
-        _has_failed = True
 
 
 def asked_for(given: Entries) -> int:
@@ -56,19 +55,12 @@ def count(send: "Send", hop: HTTPFrame | None, outermost: RetryFrame | None, is_
 
     With `is_send` false nothing was sent (a limiter or breaker refused) and nothing is remembered.
     """
-    before = last.get()
     is_first = outermost is None or not (outermost.unkeyed or outermost.past)
-    if (
-        not is_first
-        or send.asked.resends
-        or _has_failed
-        or (hop is not None and hop.sent)
-        or (before is not None and before.has_failed)
-    ):
+    if not is_first or send.asked.resends or _has_failed or (hop is not None and hop.sent):
         earlier = None
         if outermost is not None and not is_first:
             earlier = _remembered(outermost).get(_key(send))
-        _compare(send, hop, earlier, before)
+        _compare(send, hop, earlier, last.get())
     if not is_send:
         send.was_sent = False
         return
