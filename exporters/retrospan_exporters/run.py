@@ -93,6 +93,12 @@ class Run:
         """Whether the run ends with this process."""
         return self._owner == os.getpid()
 
+    def pass_on(self) -> None:
+        """Have the processes that this one starts take part in the run, even one that starts and ends before it writes."""
+        os.environ[RUN_ID] = self.id
+        if self.is_new:  # else it may have to go on as ID.2, which is known when it begins
+            os.environ[BEGUN_RUN] = self.id
+
     def begin(self, connection: sqlite3.Connection) -> None:
         """Enter the run in a record, in the caller's transaction. An id that is complete there goes on as ID.2, once, unless it
         is that of this process's parent."""

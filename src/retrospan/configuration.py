@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from retrospan_exporters import lifecycle
 from retrospan_exporters.processor import RecorderSpanProcessor
-from retrospan_exporters.run import RUN_ID
+from retrospan_exporters.run import Run
 from retrospan_exporters.settings import DB
 from retrospan_exporters.sqlite import SQLiteSpanExporter
 from retrospan_instrumentation import mapping, semconv
@@ -171,7 +171,7 @@ def begin(exporter: SQLiteSpanExporter, *, signals: bool = True, wrap_process: b
         start_new_thread(exporter.start, ())
     else:
         exporter.start()
-    _settle(DB, exporter.path, exporter.run.id, signals=signals, wrap_process=wrap_process)
+    _settle(DB, exporter.path, exporter.run, signals=signals, wrap_process=wrap_process)
     recorder = _recorders[exporter.path] = Recorder(processor, exporter)
     return recorder
 
@@ -183,7 +183,7 @@ def begin_lines(
     from retrospan_exporters.jsonl import JSONL
 
     processor = RecorderSpanProcessor(exporter, on_close=exporter.finish)
-    _settle(JSONL, exporter.path, exporter.run.id, signals=signals, wrap_process=wrap_process)
+    _settle(JSONL, exporter.path, exporter.run, signals=signals, wrap_process=wrap_process)
     _lines.append(exporter)
     return processor
 
@@ -196,11 +196,11 @@ def watch_lines(provider: Any) -> None:
         _quicken_hooks(provider)
 
 
-def _settle(variable: str, path: str, run_id: str, *, signals: bool, wrap_process: bool) -> None:
+def _settle(variable: str, path: str, run: Run, *, signals: bool, wrap_process: bool) -> None:
     """What holds for the whole process: names for what is seen, and how it ends; and for the processes that it starts."""
     mapping.use(_mapper_of_environment())
     # They take part in this run, in this file, whatever folder they run in.
-    os.environ[RUN_ID] = run_id
+    run.pass_on()
     if not os.environ.get(variable) or os.path.abspath(os.environ[variable]) == path:  # noqa: PTH100  # links are kept
         os.environ[variable] = path
     if signals:

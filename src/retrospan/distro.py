@@ -22,7 +22,6 @@ from opentelemetry.sdk.environment_variables import OTEL_CONFIG_FILE
 
 from retrospan.prometheus import endpoint
 from retrospan_exporters.provider import in_configurator
-from retrospan_exporters.run import RUN_ID
 from retrospan_exporters.settings import DB
 from retrospan_instrumentation.hooks import is_disabled
 
@@ -113,9 +112,12 @@ def _add_recorders(kwargs: dict[str, Any], *, has_record: bool) -> None:
     from retrospan_exporters.sqlite import SQLiteSpanExporter
 
     recorder = begin(SQLiteSpanExporter()) if has_record else None
-    run_id = Run().id if recorder is None else recorder.run_id
-    # The exporter of lines, which the SDK makes from its name, is of the same run.
-    os.environ[RUN_ID] = run_id
+    if recorder is not None:
+        run_id = recorder.run_id
+    else:  # the exporter of lines, which the SDK makes from its name, is of the same run
+        run = Run()
+        run.pass_on()
+        run_id = run.id
 
     def processor_for(made: Any, *args: Any, **options: Any) -> Any:
         # The SDK makes exporters when the resource is there already; ours had to settle the run's id before.
