@@ -253,6 +253,18 @@ def test_a_generator_through_a_breaker_still_works(spans: Spans) -> None:
     assert breaker.fail_counter == 0
 
 
+def test_a_send_before_a_generator_is_returned_is_undecided(spans: Spans, origin: Origin) -> None:
+    http, breaker = HTTP("httpx2", "sync"), make()
+
+    def numbers() -> Any:
+        client.get(origin.url("/"))
+        return (number for number in (1, 2, 3))
+
+    with http.client() as client:
+        assert list(breaker.call(numbers)) == [1, 2, 3]
+    assert spans.sends(*BREAKER) == [("closed", "none")]  # the breaker decides when the generator ends
+
+
 def test_a_coroutine_function_through_call_is_decided_before_it_runs_so_its_send_is_none(
     spans: Spans, origin: Origin
 ) -> None:
