@@ -20,6 +20,7 @@ from opentelemetry.util.types import AttributeValue
 
 from . import metrics
 from .contexts import get_current
+from .frames import SPAN_KEY, Frame, current, outermost_retry
 from .headers import put
 from .late import LateAttributes
 from .semconv import SCOPE, VERSION
@@ -48,6 +49,12 @@ def use(provider: TracerProvider | None) -> None:
 def below(parent: SpanContext, base: Context | None = None) -> Context:
     """A context in which spans become children of `parent`, wherever it lives."""
     return trace.set_span_in_context(NonRecordingSpan(parent), Context() if base is None else base)
+
+
+def held_together(context: Context, frame: Frame | None) -> Context:
+    """This context; where no span is current, below the first request of the retrying call around this frame."""
+    outermost = outermost_retry(frame) if SPAN_KEY not in context else None
+    return context if outermost is None or outermost.root is None else below(outermost.root, context)
 
 
 def propagate_to(headers: Any, span: Span, context: Context) -> None:
@@ -100,5 +107,5 @@ def tell(
         if on.is_recording():  # the SDK warns of an event on a span that has ended
             on.add_event(name, attributes, timestamp=end)
         return
-    context = get_current() if parent is None else below(parent)
+    context = held_together(get_current(), current()) if parent is None else below(parent)
     tracer.start_span(name, context, attributes=attributes, start_time=start or end).end(end_time=end)

@@ -19,7 +19,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from opentelemetry.context import Context, create_key
-from opentelemetry.trace import INVALID_SPAN, Span, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, set_span_in_context
 
 from .contexts import attach, get_current
 from .owners import Owner, owner_ref
@@ -144,13 +144,14 @@ def _tell_left(waits: "list[Wait]", polls: "dict[Poll, Wait]", of: "Asked | None
 class RetryFrame(Frame):
     """One retrying call. `of` identifies the object that retries; the outermost frame remembers the sends inside."""
 
-    def __init__(self, of: int, context: Context, span: Span | None = None) -> None:
+    def __init__(self, of: int, context: Context) -> None:
         self.of = of
         self.serial, self.attempt = next(_serials), 1
         self.unkeyed: list[Send] = []  # those not yet told apart: a call that sends once never needs to
         self.past: dict[int, Send] | None = None  # the last send of each request, once there were two
-        self.span = span  # its own, if it needs one
-        self.begin(context, span)
+        self.root: SpanContext | None = None  # the first request's, which the others hang on where no span is current
+        self.span: Span | None = None  # its own, if it needs one
+        self.begin(context)
 
     def close(self, at: int | None = None) -> None:
         """The call is over, and was at `at` (ns; now)."""
@@ -296,6 +297,16 @@ class CacheAnswer(NamedTuple):
     hit: bool
     revalidated: bool
     stale: bool | None
+
+
+def outermost_retry(frame: Frame | None) -> RetryFrame | None:
+    """The outermost retry that goes on, from this frame outward."""
+    outermost: RetryFrame | None = None
+    while frame is not None:
+        if isinstance(frame, RetryFrame) and frame.is_open:
+            outermost = frame
+        frame = frame.outer
+    return outermost
 
 
 def current_hop() -> HTTPFrame | None:

@@ -12,7 +12,7 @@ from time import time_ns
 from typing import Any, TypeVar
 
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, Span, SpanKind, Status, StatusCode
 
 from . import emit, metrics, resends, waits
 from . import semconv as sc
@@ -33,6 +33,7 @@ _ERROR = Status(StatusCode.ERROR)
 Around = tuple[RetryFrame | None, resends.Path, BreakerFrame | None, AttemptFrame | None, bool]
 """What a send is inside of: the outermost open retry frame and the way from it inward, the nearest breaker, the nearest
 attempt, and whether that breaker decides: no retry frame lies between."""
+_NOBODY = INVALID_SPAN_CONTEXT
 _NOTHING: Around = (None, (), None, None, False)
 
 
@@ -77,9 +78,13 @@ class Send(SendFacts):
         self.holds: Any = ()  # a list, once there is one
         outermost, self.path, breaker, self.attempt, decides = _NOTHING if outer is None else _around(outer)
         resends.count(self, hop, outermost, is_send)
+        if outermost is not None and outermost.root is not None and asked.parent is _NOBODY:
+            context = emit.below(outermost.root, context)
         self.span: Span = (asked.tracer or emit.tracer).start_span(
             target.method if target.method in METHODS else "HTTP", context, _CLIENT, self, start_time=start
         )
+        if outermost is not None and outermost.root is None:
+            outermost.root = self.span.get_span_context()
         if asked.waits:
             self.delay = waits.tell_taken(asked, self, self.span)
         if hop is not None and hop.breaker is not None and not wire:

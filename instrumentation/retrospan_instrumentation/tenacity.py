@@ -6,7 +6,8 @@
 Hooks the calling form (`Retrying.__call__`, so decorated functions too) and the loop form (`for attempt in Retrying()`),
 sync and async. The frame says which attempt a request belongs to; stamina is covered, being built on tenacity.
 
-Most calls succeed at once and pay for their frame alone. A retry is seen where its wait begins, in
+Most calls succeed at once and pay for their frame alone. One that retries has a span, where no other is there to hold its
+attempts together: it begins with the first wait. A retry is seen where its wait begins, in
 `RetryCallState.prepare_for_next_attempt`, which every form calls, and a program that drives `iter` itself. When the wait is
 over, or a loop is, only `iter` tells.
 """
@@ -18,13 +19,12 @@ from types import ModuleType
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.context import Context
 from opentelemetry.trace import Span
 
 from . import emit, frames, sends
 from . import semconv as sc
 from .contexts import get_current
-from .frames import KEY, SPAN_KEY, RetryFrame
+from .frames import RetryFrame
 from .hooks import LibraryInstrumentor
 from .surround import Call
 
@@ -41,7 +41,7 @@ class TenacityInstrumentor(LibraryInstrumentor):
 
     def _hook(self, module: ModuleType) -> None:
         iterated = partial(_iterated, module.DoSleep)
-        self.wrap(module.Retrying, "__call__", _open)
+        self.wrap(module.Retrying, "__call__", _Retrying)
         self.wrap(module.BaseRetrying, "iter", iterated, choose=_after_first)
         self.wrap(module.RetryCallState, "prepare_for_next_attempt", _scheduled)
         manager = module.AttemptManager
@@ -50,7 +50,7 @@ class TenacityInstrumentor(LibraryInstrumentor):
         self.wrap(manager, "__aenter__", _enter_attempt, asynchronous=True)
         # `__aexit__` needs no hook: it calls `__exit__`.
         if hasattr(module, "AsyncRetrying"):
-            self.wrap(module.AsyncRetrying, "__call__", _open, asynchronous=True)
+            self.wrap(module.AsyncRetrying, "__call__", _Retrying, asynchronous=True)
             self.wrap(module.AsyncRetrying, "iter", iterated, asynchronous=True, choose=_after_first)
 
 
@@ -106,6 +106,9 @@ def _loop_of(state: Any) -> RetryFrame | None:
 class _Retrying(RetryFrame):
     """The frame of a call, or a loop, of a policy, and what surrounds the call."""
 
+    def __init__(self, of: object, *called: Any) -> None:
+        RetryFrame.__init__(self, id(of), get_current())
+
     def returned(self, result: Any) -> Any:
         self.leave()
         self.close()
@@ -116,19 +119,15 @@ class _Retrying(RetryFrame):
         self.close()
 
 
-def _open(of: object, *asked: Any) -> _Retrying:
-    """Enter the frame of a call or a loop."""
-    context = get_current()
-    return _Retrying(id(of), context, _span_in(context))
-
-
-def _span_in(context: Context) -> Span | None:
-    """A span of its own where nothing else would hold the attempts together."""
-    outer: Any = context.get(KEY)
-    current: Any = context.get(SPAN_KEY)
-    if (outer is None or outer.hop is None) and (current is None or not current.is_recording()):
-        return emit.tracer.start_span(sc.SPAN_RETRY, context)
-    return None
+def _span_of(frame: RetryFrame) -> Span:
+    """The span of a call that is made again where no other holds its attempts together. It begins with the first wait, in the
+    trace of the first request; most calls need none."""
+    if frame.span is None:
+        frame.span = emit.tracer.start_span(sc.SPAN_RETRY, emit.held_together(get_current(), frame))
+        if frames.current() is frame:
+            frame.leave()
+            frame.enter(frame.span)
+    return frame.span
 
 
 class _Decision:
@@ -154,8 +153,13 @@ def _scheduled(state: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Non
         sc.RETRY_WAIT: None if state.next_action is None else float(state.upcoming_sleep),
         sc.ERROR_TYPE: type(outcome.exception()).__name__ if outcome is not None and outcome.failed else None,
     }
-    emit.tell(sc.RETRY_SCHEDULED, facts, on=trace.get_current_span())
-    hop = frames.current_hop()
+    span, hop = trace.get_current_span(), frames.current_hop()
+    frame = _loop_of(state) or _frame_of(state.retry_object)
+    if frame is not None:
+        frame.is_open = True  # a loop's may go on after a clean end, which looked like its last
+        if hop is None and not span.is_recording():
+            span = _span_of(frame)
+    emit.tell(sc.RETRY_SCHEDULED, facts, on=span)
     if hop is not None and hop.is_open:
         sends.settle(hop)  # it will be sent again: do not keep the row back while the policy sleeps
 
@@ -165,12 +169,10 @@ def _enter_attempt(manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     state = manager.retry_state
     frame = _loop_of(state)
     if frame is None:
-        frame = _open(state)
+        frame = _Retrying(state)
         state.__dict__[_LOOP] = _Loop(frame)
     else:
         frame.is_open = True
-        if frame.span is None:  # it goes on after a clean end, which looked like its last
-            frame.span = _span_in(get_current())
         frame.enter(frame.span)
     frame.begin_attempt(state.attempt_number)
 

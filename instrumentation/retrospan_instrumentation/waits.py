@@ -143,7 +143,7 @@ def report(limiter: object, name: str, granted: bool, start: int, max_delay_ms: 
         if not at.is_open:
             at = None
     wait = Wait(name, "acquire" if granted else "block", start, now, max_delay_ms, owners.owner_ref(), context)
-    if (_refused or not granted) and not _polled(wait, limiter, _outermost_retry(frame) or at, hop):
+    if (_refused or not granted) and not _polled(wait, limiter, frames.outermost_retry(frame) or at, hop):
         return
     _granted[wait] = None
     if at is None:
@@ -188,16 +188,6 @@ def _itself(limiter: object) -> object:
         return ref(limiter)
     except TypeError:  # a class with slots
         return limiter
-
-
-def _outermost_retry(frame: frames.Frame | None) -> frames.Frame | None:
-    """The outermost retry that goes on, from this frame outward."""
-    outermost: frames.Frame | None = None
-    while frame is not None:
-        if isinstance(frame, frames.RetryFrame) and frame.is_open:
-            outermost = frame
-        frame = frame.outer
-    return outermost
 
 
 def _leave_alone(wait: Wait) -> None:
@@ -246,6 +236,8 @@ def tell_taken(asked: "Asked", send: "SendFacts", span: Span) -> int:
         lasted = wait.end - wait.start
         delay += lasted
         if lasted >= _AT_ONCE or len(granted) == _MOST_EVENTS:
+            if wait.span is None:
+                wait.span = span  # nothing else holds the two together
             wait.tell(asked)
         elif _granted.pop(wait, _TOLD) is not _TOLD:
             # Its event is on the request's own span: whose it would be else need not live as long.

@@ -1,9 +1,11 @@
 """Promises of the tenacity hooks: which attempt a request belongs to, in every form of retrying."""
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
+import pybreaker
 import pytest
 import tenacity
 from opentelemetry.trace import StatusCode
@@ -126,9 +128,7 @@ def test_a_loop_that_retries_results_counts_its_attempts(spans: Spans, origin: O
     assert spans.sends(*COUNT) == THREE
 
 
-def test_each_attempt_of_a_loop_that_goes_on_after_a_clean_end_holds_its_requests_together(
-    spans: Spans, origin: Origin
-) -> None:
+def test_a_loop_that_goes_on_after_a_clean_end_is_one_trace(spans: Spans, origin: Origin) -> None:
     http, answers = HTTP("httpx2", "sync"), iter((202, 200))
     with http.client() as client:
         for one in tenacity.Retrying(retry=tenacity.retry_if_result(lambda status: status == 202)):
@@ -136,8 +136,20 @@ def test_each_attempt_of_a_loop_that_goes_on_after_a_clean_end_holds_its_request
                 for _ in range(2):
                     client.get(origin.url("/"))
             one.retry_state.set_result(next(answers))
-    traces = [span.context.trace_id for span in spans.clients()]
-    assert [traces[0] == traces[1], traces[2] == traces[3]] == [True, True]
+    assert len({span.context.trace_id for span in spans.all()}) == 1
+    assert [span.name for span in spans.all()] == ["GET", "GET", "GET", "GET", "retry"]
+
+
+def test_a_loop_that_is_left_before_the_attempt_that_it_scheduled_ends_its_span(spans: Spans) -> None:
+    for one in tenacity.Retrying(retry=tenacity.retry_if_result(lambda status: status == 202)):
+        if one.retry_state.attempt_number == 2:
+            break
+        with one:
+            pass
+        one.retry_state.set_result(202)
+    del one
+    waits.sweep(time.time_ns())
+    assert len(spans.all("retry")) == 1
 
 
 def test_the_context_is_as_before_after_every_end(http: HTTP, spans: Spans, form: str) -> None:
@@ -158,10 +170,10 @@ def test_the_context_is_as_before_after_every_end(http: HTTP, spans: Spans, form
     assert http.run(scenario()) == [None, None, None]
 
 
-def test_a_retry_opens_a_span_where_no_other_holds_its_requests(
+def test_a_retry_outside_every_span_goes_on_below_its_first_request(
     http: HTTP, spans: Spans, origin: Origin, form: str
 ) -> None:
-    url = origin.script("/", Answer(503), Answer(200))
+    url = origin.script("/", Answer(503), Answer(503), Answer(200))
 
     async def scenario() -> None:
         client = http.client()
@@ -173,10 +185,58 @@ def test_a_retry_opens_a_span_where_no_other_holds_its_requests(
         await call(http.close(client))
 
     http.run(scenario())
-    (retry,) = spans.all("retry")
-    assert retry.context is not None
-    assert {span.parent.span_id for span in spans.clients() if span.parent} == {retry.context.span_id}
+    (retry,), (first, *others) = spans.all("retry"), spans.clients()
+    assert [first.parent, retry.parent] == [None, first.context]
+    assert [span.parent for span in others] == [retry.context] * 2
+    assert (first.end_time or 0) <= (retry.start_time or 0) <= (others[0].start_time or 0)
+    assert retry.end_time == max(span.end_time or 0 for span in spans.all())
     assert retry.status.status_code is StatusCode.UNSET
+    assert [(name, facts[sc.RETRY_ATTEMPT]) for name, facts in spans.events("retry.scheduled")] == [
+        ("retry", 1),
+        ("retry", 2),
+    ]
+
+
+def test_the_requests_of_a_call_outside_every_span_are_one_trace_without_a_span_for_it(
+    http: HTTP, spans: Spans, origin: Origin, form: str
+) -> None:
+    url = origin.script("/", Answer(200))
+
+    async def scenario() -> None:
+        client = http.client()
+
+        async def fetch() -> None:
+            for _ in range(3):
+                await call(client.get(url))
+
+        await retried(http, form, fetch)
+        await call(client.get(url))
+        await call(http.close(client))
+
+    http.run(scenario())
+    first, *others, later = spans.clients()
+    assert [span.name for span in spans.all()] == ["GET"] * 4
+    assert [first.parent, later.parent] == [None, None]
+    assert [span.parent for span in others] == [first.context] * 2
+
+
+def test_what_is_told_inside_a_call_outside_every_span_is_in_its_trace(spans: Spans, origin: Origin) -> None:
+    url = origin.script("/", Answer(503))
+    breaker = pybreaker.CircuitBreaker(name="127.0.0.1", fail_max=1)
+
+    @tenacity.retry(stop=tenacity.stop_after_attempt(2))
+    def fetch() -> None:
+        for _ in range(2):
+            with contextlib.suppress(pybreaker.CircuitBreakerError):
+                breaker.call(lambda: client.get(url).raise_for_status())
+        raise Failed
+
+    with HTTP("httpx2", "sync").client() as client, pytest.raises(tenacity.RetryError):
+        fetch()
+    assert [span.name for span in spans.all()] == [
+        *("circuit_breaker.state_change", "GET", *["circuit_breaker.rejected"] * 3, "retry")
+    ]
+    assert len({span.context.trace_id for span in spans.all()}) == 1
 
 
 def test_a_retry_under_a_recording_span_opens_none(http: HTTP, spans: Spans, form: str) -> None:
@@ -250,7 +310,7 @@ def test_each_scheduled_retry_is_an_event_on_the_current_span(http: HTTP, spans:
     ]
 
 
-def test_a_retry_that_goes_on_after_its_span_has_ended_says_nothing(
+def test_a_retry_that_goes_on_after_its_span_has_ended_has_one_of_its_own(
     spans: Spans, caplog: pytest.LogCaptureFixture
 ) -> None:
     errors = iter([Failed(), None])
@@ -264,12 +324,18 @@ def test_a_retry_that_goes_on_after_its_span_has_ended_says_nothing(
     with tracer.start_as_current_span("program", end_on_exit=False) as program:
         tenacity.Retrying(stop=tenacity.stop_after_attempt(2))(once)
 
-    assert spans.events("retry.scheduled") == []
+    assert [name for name, _ in spans.events("retry.scheduled")] == ["retry"]
+    assert [span.parent for span in spans.all("retry")] == [program.get_span_context()]
     assert caplog.records == []
 
 
 def test_a_cancelled_retry_ends_and_leaves_no_frame(spans: Spans) -> None:
+    seen: list[frames.Frame | None] = []
+
     async def hang() -> None:
+        seen.append(frames.current())
+        if len(seen) == 1:
+            raise Failed
         await asyncio.sleep(60)
 
     async def scenario() -> frames.Frame | None:
@@ -279,6 +345,7 @@ def test_a_cancelled_retry_ends_and_leaves_no_frame(spans: Spans) -> None:
         return frames.current()
 
     assert asyncio.run(scenario()) is None
+    assert [frame is not None and not frame.is_open for frame in seen] == [True, True]
     assert len(spans.all("retry")) == 1
 
 
@@ -286,7 +353,8 @@ def test_a_loop_left_after_a_failure_ends_its_span(spans: Spans) -> None:
     for one in tenacity.Retrying(stop=tenacity.stop_after_attempt(3)):
         with one:
             raise Failed
-        break
+        if one.retry_state.attempt_number == 2:
+            break
     del one
     waits.sweep(time.time_ns())
     assert len(spans.all("retry")) == 1

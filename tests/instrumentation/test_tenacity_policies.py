@@ -49,7 +49,10 @@ def test_the_span_of_a_loop_goes_on_while_the_policy_sleeps(spans: Spans) -> Non
             with one:
                 raise Failed
     assert ended == [0, 0]
-    assert len(spans.all("retry")) == 1
+    assert [(name, facts[sc.RETRY_ATTEMPT]) for name, facts in spans.events("retry.scheduled")] == [
+        ("retry", 1),
+        ("retry", 2),
+    ]
 
 
 def test_what_an_attempt_left_running_sends_for_it_until_the_next_begins(spans: Spans, origin: Origin) -> None:

@@ -67,6 +67,7 @@ def test_a_delayed_grant_is_a_span_of_its_own_with_its_true_times(http: HTTP, sp
     assert wait.attributes[sc.RATE_LIMITER_DELAY_MS] == waits.milliseconds(wait.end_time - start)
     assert wait.attributes[sc.SERVER_ADDRESS] == "127.0.0.1"
     assert delays(spans) == [wait.attributes[sc.RATE_LIMITER_DELAY_MS]]
+    assert wait.parent == spans.clients()[0].context  # outside every span, nothing else holds the two together
 
 
 def test_a_request_that_asked_no_limiter_has_no_delay(spans: Spans) -> None:
