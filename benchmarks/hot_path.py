@@ -4,9 +4,9 @@
 
 One process, `client.get` on a real HTTPTransport over a pool that answers at once, bodies read, spans discarded in another
 thread, URLs unique. Blocks of requests of every contender come in random order; what counts is the caller's own CPU time
-(`thread_time`), in the quieter blocks. Printed is each contender's addition over the bare client (or over the bare
-stack of retry, breaker and limiter), as a ratio to what the official instrumentation adds to HTTP alone. The last table is
-the CPU time of the whole process, with OTLP encoding behind.
+(`thread_time`), in the quieter stretches of a block. Printed is each contender's addition over the bare client (or over the
+bare stack of retry, breaker and limiter), as a ratio to what the official instrumentation adds to HTTP alone. The last table
+is the CPU time of the whole process, with OTLP encoding behind.
 
 Providers: the SDK's with its own spans; the SDK's, of which the hooks have fast spans, as `configure()` leaves a program's own
 provider; and ours, which it sets where there is none.
@@ -45,6 +45,10 @@ HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"12")]
 EXTENSIONS = {"http_version": b"HTTP/1.1"}
 URLS = (f"https://api.example.org/works/{number}?page={number % 7}" for number in itertools.count())
 WARM_UP = 100
+STRETCHES = 10  # in a block; short ones, since the machine is seldom left alone for long
+# Long enough for each processor's own thread to export, as in a program that runs on. A flush after a few requests has the
+# SDK's do it in the caller's, where all that the spans hold is still in the core's cache.
+WHOLE_PROCESS_REQUESTS = 200
 
 Call = Callable[[str], Any]
 
@@ -190,44 +194,45 @@ def instrumented(by: str, provider: TracerProvider | None) -> Iterator[None]:
             retrospan_instrumentation.uninstrument_all()
 
 
-def block(call: Call, is_async: bool, requests: int, clock: Callable[[], float], after: Callable[[], object]) -> float:
-    """CPU a request, seconds, by this clock."""
-    urls = [next(URLS) for _ in range(requests + WARM_UP)]
+def block(
+    call: Call, is_async: bool, stretches: int, requests: int, clock: Callable[[], float], after: Callable[[], object]
+) -> list[float]:
+    """CPU a request in each stretch of so many, µs by this clock."""
+    chosen = [[next(URLS) for _ in range(count)] for count in (WARM_UP, *[requests] * stretches)]
+    taken = []
 
-    async def run_async() -> float:
-        for url in urls[:WARM_UP]:
-            await call(url)
-        after()
-        start = clock()
-        for url in urls[WARM_UP:]:
-            await call(url)
-        after()
-        return clock() - start
+    async def run_async() -> None:
+        for urls in chosen:
+            start = clock()
+            for url in urls:
+                await call(url)
+            after()
+            taken.append(clock() - start)
 
-    def run() -> float:
-        for url in urls[:WARM_UP]:
-            call(url)
-        after()
-        start = clock()
-        for url in urls[WARM_UP:]:
-            call(url)
-        after()
-        return clock() - start
+    def run() -> None:
+        for urls in chosen:
+            start = clock()
+            for url in urls:
+                call(url)
+            after()
+            taken.append(clock() - start)
 
     gc.collect()
-    return (asyncio.run(run_async()) if is_async else run()) / requests
+    asyncio.run(run_async()) if is_async else run()
+    return [1e6 * seconds / requests for seconds in taken[1:]]
 
 
 def compare(
     providers: dict[str, TracerProvider],
     blocks: int,
+    stretches: int,
     requests: int,
     *,
     is_async: bool = False,
     within: bool = False,
     whole_process: bool = False,
 ) -> dict[Contender, list[float]]:
-    """What a request costs with each contender in each block, µs."""
+    """What a request costs with each contender in each stretch of its blocks, µs."""
     clock = time.process_time if whole_process else time.thread_time
     cost: dict[Contender, list[float]] = {contender: [] for contender in CONTENDERS}
     for _ in range(blocks):
@@ -239,22 +244,21 @@ def compare(
                 tracer.start_as_current_span("a resolution") if within else nullcontext(),
                 instrumented(contender.instrumentation, provider),
             ):
-                measured = block(contender.shape(is_async), is_async, requests, clock, after)
-            cost[contender].append(measured * 1e6)
+                cost[contender] += block(contender.shape(is_async), is_async, stretches, requests, clock, after)
             if provider is not None:
                 provider.force_flush()
     return cost
 
 
-def ratio(contender: Contender, cost: dict[Contender, list[float]], blocks: slice) -> tuple[float, float]:
-    """What a contender adds to a request in some of the blocks, µs, and as a ratio to what the official one adds.
+def ratio(contender: Contender, cost: dict[Contender, list[float]], stretches: slice) -> tuple[float, float]:
+    """What a contender adds to a request in some of the stretches, µs, and as a ratio to what the official one adds.
 
-    By the mean of the least quarter of the blocks: whatever else runs on the machine only ever adds.
+    By the mean of the least twentieth of them: whatever else runs on the machine only ever adds, for seconds at a time.
     """
 
     def least(of: Contender) -> float:
-        values = sorted(cost[of][blocks])
-        return statistics.fmean(values[: max(1, len(values) // 4)])
+        values = sorted(cost[of][stretches])
+        return statistics.fmean(values[: max(1, len(values) // 20)])
 
     added = least(contender) - least(contender.baseline)
     return added, added / (least(OFFICIAL) - least(OFFICIAL.baseline))
@@ -277,7 +281,8 @@ def show(columns: dict[str, dict[Contender, list[float]]]) -> None:
         cells = []
         for cost in columns.values():
             added, of_all = ratio(contender, cost, slice(None))
-            low, high = sorted(ratio(contender, cost, slice(half, None, 2))[1] for half in (0, 1))
+            middle = len(cost[OFFICIAL]) // 2
+            low, high = sorted(ratio(contender, cost, half)[1] for half in (slice(middle), slice(middle, None)))
             cells.append(f"{added:7.1f} {of_all:5.2f} ({low:.2f}–{high:.2f})")
         name = f"{contender.instrumentation}, {TITLES[contender.shape]}, {PROVIDERS[contender.provider]}"
         print(f"{name:54}" + "".join(f"{cell:>26}" for cell in cells))
@@ -286,7 +291,7 @@ def show(columns: dict[str, dict[Contender, list[float]]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--blocks", type=int, default=40)
-    parser.add_argument("--requests", type=int, default=100)
+    parser.add_argument("--requests", type=int, default=20, help="in each stretch that is timed")
     parser.add_argument("--quick", action="store_true", help="synchronous calls outside every span only")
     wanted = parser.parse_args()
     providers = make_providers(Discarding)
@@ -294,11 +299,11 @@ def main() -> None:
     ways |= {"asyncio": {"is_async": True}, "asyncio, in a span": {"is_async": True, "within": True}}
     chosen = dict(list(ways.items())[:1] if wanted.quick else ways.items())
     print("Adds to a request, caller's thread: µs, × official (in either half)\n")
-    show({title: compare(providers, wanted.blocks, wanted.requests, **way) for title, way in chosen.items()})
+    show({title: compare(providers, wanted.blocks, STRETCHES, wanted.requests, **way) for title, way in chosen.items()})
     if not wanted.quick:
         print("\nAdds to a request, whole process, OTLP encoding behind: µs, × official (in either half)\n")
         encoding = make_providers(Encoding)
-        show({"sync": compare(encoding, wanted.blocks, wanted.requests, whole_process=True)})
+        show({"sync": compare(encoding, wanted.blocks // 2, 5, WHOLE_PROCESS_REQUESTS, whole_process=True)})
 
 
 if __name__ == "__main__":
