@@ -168,7 +168,6 @@ class _SpanScope(_Scope):
 
     def _close(self, error: BaseException | None) -> None:
         if self._frame is not None:
-            self._frame.leave()
             self._frame.close()
         elif self._before is not None:
             attach(self._before)

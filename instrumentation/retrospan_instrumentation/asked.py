@@ -1,6 +1,6 @@
 """What a client asks for in one hop: the request, when, and by whom.
 
-    asked = Asked(request, current_frame, current_context, None)
+    asked = Asked(request, current_context, None)
     asked.waits                          # those that were left for it
 
 It keeps the URL and numbers, and knows no frame: later sends remember it.
@@ -14,14 +14,14 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, Tracer
 
 from . import resends, waits
-from .frames import SPAN_KEY, Frame, Target, left
+from .frames import SPAN_KEY, Target, left
 from .headers import listed
 from .owners import owner_ref
 from .semconv import ROLES
 
 
 class Asked(Target):
-    """One hop of a client: a request made inside of this frame and context; `tracer` is the client's own, if it has one."""
+    """One hop of a client: a request made inside of this context; `tracer` is the client's own, if it has one."""
 
     role: str | None
     """What the program said."""
@@ -30,7 +30,7 @@ class Asked(Target):
     resends: int
     """What a header of the request says about them."""
 
-    def __init__(self, request: Any, outer: Frame | None, context: Context, tracer: Tracer | None) -> None:
+    def __init__(self, request: Any, context: Context, tracer: Tracer | None) -> None:
         self.method, self.url = request.method, request.url
         self.tracer, self.owner = tracer, owner_ref()
         self.start = start = time_ns()
@@ -39,14 +39,19 @@ class Asked(Target):
         span: Any = context.get(SPAN_KEY)
         self.parent = INVALID_SPAN_CONTEXT if span is None else span.get_span_context()
         extensions = request.extensions
-        role = extensions.get("role") if extensions and isinstance(extensions, dict) else None
-        if role is not None and role in ROLES:
-            self.role = role
-        else:
-            self.role = waits.role_in(context) if waits.ROLE_KEY in context else None
+        self.role = None
+        if (extensions and "role" in extensions) or waits.ROLE_KEY in context:
+            self.role = _role_of(extensions, context)
         content = getattr(request, "_content", None)  # absent while the body is a stream: nothing to compare
         self.content_key = None if content is None else hash(content)
         self.resends = resends.asked_for(listed(request.headers))
         self.request = ref(request)
         self.waits: list[waits.Wait] = []  # those that were for it
-        waits.take(self, outer)
+        if waits.alone.get():
+            waits.take_alone(self)
+
+
+def _role_of(extensions: Any, context: Context) -> str | None:
+    """What the request says of its role, else what its surroundings say."""
+    role = extensions.get("role") if isinstance(extensions, dict) else None
+    return role if isinstance(role, str) and role in ROLES else waits.role_in(context)

@@ -4,9 +4,8 @@ A frame is opened by a hook, linked to the frame outside it and carried in the O
 tasks, and by `threads` into threads and pools. It keeps strings and numbers, never a Request or Response: nothing stays
 alive because a frame does.
 
-    frame = RetryFrame(id(retrying), get_current())
+    frame = RetryFrame(retrying)
     ...                                  # current() is frame; frame.outer is what was current before
-    frame.leave()
     frame.close()
 
 The layers nest in any order; whoever needs another layer's fact walks `chain()` outward.
@@ -109,7 +108,9 @@ class Frame:
             attach(self._before)
 
     def close(self) -> None:
-        """The call is over: what nobody took of its waits is told now."""
+        """The call is over: leave, if that is still to be done; what nobody took of its waits is told now."""
+        if get_current().get(KEY) is self:
+            attach(self._before)
         self.is_open = False
         if self.waits or self.polls:
             _tell_left(self.waits, self.polls)
@@ -144,17 +145,19 @@ def _tell_left(waits: "list[Wait]", polls: "dict[Poll, Wait]", of: "Asked | None
 class RetryFrame(Frame):
     """One retrying call. `of` identifies the object that retries; the outermost frame remembers the sends inside."""
 
-    def __init__(self, of: int, context: Context) -> None:
-        self.of = of
+    def __init__(self, of: object, *called: object) -> None:
+        self.of = id(of)
         self.serial, self.attempt = next(_serials), 1
         self.unkeyed: list[Send] = []  # those not yet told apart: a call that sends once never needs to
         self.past: dict[int, Send] | None = None  # the last send of each request, once there were two
         self.root: SpanContext | None = None  # the first request's, which the others hang on where no span is current
         self.span: Span | None = None  # its own, if it needs one
-        self.begin(context)
+        self.begin(get_current())
 
     def close(self, at: int | None = None) -> None:
-        """The call is over, and was at `at` (ns; now)."""
+        """As every frame's; it was over at `at` (ns; now)."""
+        if get_current().get(KEY) is self:
+            attach(self._before)
         self.is_open = False
         if self.waits or self.polls:
             _tell_left(self.waits, self.polls)
@@ -192,22 +195,25 @@ class BreakerFrame(Frame):
         held = self.held
         held.append(send)
         while len(held) > 1 or (held and not self.is_open):  # it may close meanwhile, in another thread
-            self._let_go()
+            self._let_go(None)
 
     def close(self) -> None:
+        """As every frame's, and the send that it holds is decided."""
+        if get_current().get(KEY) is self:
+            attach(self._before)
         self.is_open = False
         if self.waits or self.polls:
             _tell_left(self.waits, self.polls)
         while self.held:
             self._let_go(self.outcome)
 
-    def _let_go(self, outcome: str | None = None) -> None:
+    def _let_go(self, outcome: str | None) -> None:
         try:
             send = self.held.pop(0)
         except IndexError:  # another thread was faster
             return
         if send.is_open:  # the process's end may have ended it
-            send.breaker_recorded = outcome or "none"
+            send.breaker_recorded = outcome
             send.release()
 
 

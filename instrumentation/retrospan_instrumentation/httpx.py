@@ -141,6 +141,7 @@ class _Hop(HTTPFrame):
 
     def __init__(self, asked: Asked, outer: Frame | None, side: "_Side", context: Context) -> None:
         HTTPFrame.__init__(self, asked, outer)
+        sends.around(outer, asked)
         self._side = side
         # A context is a dict that refuses to be changed; this one is nobody's yet.
         self._before, self.inside = context, Context(context)
@@ -215,7 +216,7 @@ class _PlainSend(Send):
 
     def returned(self, result: Any) -> Any:
         self.headers(result, time_ns())
-        self.received(result, None)
+        self.answers(result)
         self.side.follow(result, self)
         return result
 
@@ -272,7 +273,7 @@ class _Side:
         if self._shunned.data and client in self._shunned:  # type: ignore[attr-defined]  # quicker than its own truth
             return _Silence()
         outer: Any = context.get(KEY)
-        asked = Asked(request, outer, context, self.tracer)
+        asked = Asked(request, context, self.tracer)
         transport = client._transport
         handle = getattr(transport, self.handle)
         if client._mounts or not isinstance(transport, self.wire):
@@ -300,7 +301,7 @@ class _Side:
         if hop is not None and hop.is_open:
             send = sends.begin(request, hop, frame, context, _WireSend)
         else:  # a transport used without a client
-            hop = _Hop(Asked(request, frame, context, self.tracer), frame, self, context)
+            hop = _Hop(Asked(request, context, self.tracer), frame, self, context)
             hop.is_open = False
             context = get_current()
             send = sends.begin(request, hop, hop, context, _WireSend)

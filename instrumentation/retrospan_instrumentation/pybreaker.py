@@ -21,7 +21,7 @@ from . import semconv as sc
 from .contexts import get_current
 from .frames import KEY, BreakerFrame
 from .hooks import LibraryInstrumentor
-from .surround import Call, fault
+from .surround import Call, fault, told_of
 
 _STATES = {"Closed": "closed", "HalfOpen": "half_open", "Open": "open"}
 
@@ -150,7 +150,6 @@ class _BreakerCall(BreakerFrame):
     def returned(self, result: Any) -> Any:
         if self.outcome is None and type(result) is not GeneratorType:  # of which nothing has run yet
             self.outcome = "success"
-        self.leave()
         hop = self.hop
         if hop is not None and hop.is_open and not self.held:
             hop.breaker = (self.state, self.outcome or "none")
@@ -178,16 +177,10 @@ class _Block(_BreakerCall):
         try:
             yield from block
         except BaseException as error:
-            self._over(error)
+            told_of(self, error)
             raise
-        self._over(None)
-
-    def _over(self, error: BaseException | None) -> None:
         try:
-            if error is None:
-                _BreakerCall.returned(self, None)
-            else:
-                self.raised(error)
+            _BreakerCall.returned(self, None)
         except Exception as own:
             fault(own)
 

@@ -82,13 +82,16 @@ def _said(name: Any = "pyrate", weight: Any = 1, blocking: Any = True, timeout: 
 
 
 def _report(limiter: Any, args: tuple[Any, ...], kwargs: dict[str, Any], start: int, granted: bool) -> None:
-    name, blocking, timeout = _said(*args, **kwargs)
-    if not blocking:
-        longest: Any = 0
-    elif timeout is not None and timeout >= 0:
-        longest = timeout * 1000
-    else:  # 3.x sets it on the limiter, in milliseconds; in 4.x there is none
-        longest = getattr(limiter, "max_delay", None)
+    # 3.x sets the longest wait on the limiter, in milliseconds; in 4.x there is none.
+    longest = getattr(limiter, "max_delay", None)
+    if len(args) == 1 and not kwargs:  # as most are asked, by a name alone
+        name = args[0]
+    else:
+        name, blocking, timeout = _said(*args, **kwargs)
+        if not blocking:
+            longest = 0
+        elif timeout is not None and timeout >= 0:
+            longest = timeout * 1000
     if longest is not None:
         longest = int(longest) if isinstance(longest, (int, float)) else None
     waits.report(limiter, str(name), granted, start, longest)

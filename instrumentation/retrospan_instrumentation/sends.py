@@ -76,7 +76,9 @@ class Send(SendFacts):
         self.end = self.error = self.hop = None
         self.was_read = self.has_failed = False
         self.holds: Any = ()  # a list, once there is one
-        outermost, self.path, breaker, self.attempt, decides = _NOTHING if outer is None else _around(outer)
+        outermost, self.path, breaker, self.attempt, decides = (
+            _NOTHING if outer is None else around(outer, asked if hop is None else None)
+        )
         resends.count(self, hop, outermost, is_send)
         if outermost is not None and outermost.root is not None and asked.parent is _NOBODY:
             context = emit.below(outermost.root, context)
@@ -118,7 +120,6 @@ class Send(SendFacts):
 
     def received(self, response: Any, cache: CacheAnswer | None) -> None:
         """The client received this send's response, from this cache if from one."""
-        self.hop_last = True
         if cache is None and self.status == _NOT_MODIFIED and response.status_code != _NOT_MODIFIED:
             cache = _CONFIRMED  # by a cache that no hook knows: what it kept, the server has just confirmed
         if cache is not None:
@@ -126,6 +127,11 @@ class Send(SendFacts):
                 self._measure_cache(metrics.live, cache)
             if cache.hit or not self.wire:
                 self.cache = cache
+        self.answers(response)
+
+    def answers(self, response: Any) -> None:
+        """This is the response that the client received."""
+        self.hop_last = True
         if self.role is None and 200 <= response.status_code < 300:
             self.answer = tuple(listed(response.headers))
 
@@ -190,10 +196,7 @@ class Send(SendFacts):
             span.set_status(_ERROR)
         span.end(self.end)
         # The span may keep this until it is exported: nothing of the call stays alive by it, nor the span by itself.
-        if self.hop is not None:
-            self.hop = None
-        if self.attempt is not None:
-            self.attempt = None
+        self.hop = self.attempt = None
         self.span = INVALID_SPAN
         if metrics.live is not None and self.wire:
             self._measure(metrics.live)
@@ -212,8 +215,8 @@ class Send(SendFacts):
         live.told(sc.HTTP_CACHE, facts)
 
 
-def _around(frame: Frame | None) -> Around:
-    """What a send is inside of, as seen from this frame outward."""
+def around(frame: Frame | None, asked: Asked | None) -> Around:
+    """What a send is inside of, as seen from this frame outward; on the way a request gets the waits that were left for it."""
     outermost: RetryFrame | None = None
     path: resends.Path = ()
     breaker: BreakerFrame | None = None
@@ -228,8 +231,13 @@ def _around(frame: Frame | None) -> Around:
         elif isinstance(frame, BreakerFrame):
             if breaker is None:
                 breaker = frame
-        elif attempt is None and isinstance(frame, AttemptFrame):
-            attempt = frame
+        elif isinstance(frame, AttemptFrame):
+            if attempt is None:
+                attempt = frame
+        elif isinstance(frame, HTTPFrame):
+            asked = None  # what is left in there is that request's
+        if asked is not None and frame.waits:
+            waits.take(asked, frame)
         frame = frame.outer
     return outermost, path, breaker, attempt, decides
 

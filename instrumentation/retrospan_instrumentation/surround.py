@@ -88,7 +88,7 @@ def surrounded(
         try:
             result = function(instance, *args, **kwargs)
         except BaseException as error:
-            _raised(call, error)
+            told_of(call, error)
             raise
         try:
             return call.returned(result)
@@ -120,7 +120,7 @@ def surrounded_async(
         try:
             result = await function(instance, *args, **kwargs)
         except BaseException as error:
-            _raised(call, error)
+            told_of(call, error)
             raise
         try:
             return call.returned(result)
@@ -206,7 +206,8 @@ def _failed(
         fault(own)
 
 
-def _raised(call: Call, error: BaseException) -> None:
+def told_of(call: Call, error: BaseException) -> None:
+    """Tell a call of its exception."""
     try:
         call.raised(error)
     except Exception as own:

@@ -106,16 +106,11 @@ def _loop_of(state: Any) -> RetryFrame | None:
 class _Retrying(RetryFrame):
     """The frame of a call, or a loop, of a policy, and what surrounds the call."""
 
-    def __init__(self, of: object, *called: Any) -> None:
-        RetryFrame.__init__(self, id(of), get_current())
-
     def returned(self, result: Any) -> Any:
-        self.leave()
         self.close()
         return result
 
     def raised(self, error: BaseException) -> None:
-        self.leave()
         self.close()
 
 
@@ -181,6 +176,7 @@ def _leave_attempt(manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     """A clean end of the `with` block is the loop's end; after an exception the policy decides."""
     loop = _loop_of(manager.retry_state)
     if loop is not None:
-        loop.leave()
         if not args or args[0] is None:
             loop.close()
+        else:
+            loop.leave()

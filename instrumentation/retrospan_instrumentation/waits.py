@@ -199,29 +199,29 @@ def _leave_alone(wait: Wait) -> None:
     alone.set(tuple(left_here))
 
 
-def take(asked: "Asked", frame: frames.Frame | None) -> None:
-    """Give a request the waits that were left for it in the frames from this one outward: its own task's, the frame opener's,
-    a finished helper's; no live sibling's."""
-    while frame is not None and not isinstance(frame, HTTPFrame):
-        left_here = frame.waits
-        if left_here:
-            for wait in tuple(left_here):  # a copy: another thread may just leave one
-                owner = wait.owner
-                if owner is not asked.owner and owner not in (asked.owner, frame.owner) and not wait.owner_is_over:
-                    continue
-                if wait.host is not None and wait.host != asked.host:
-                    continue
-                try:
-                    left_here.remove(wait)
-                except ValueError:  # another request was faster, or it was told, since the frame closes just now
-                    continue
-                asked.waits.append(wait)
-        frame = frame.outer
-    if left_alone := alone.get():
-        host, parent, earliest = asked.host, asked.parent.span_id, asked.start - _TAKEN_WITHIN
-        recent = [wait for wait in left_alone if wait.end > earliest]
-        asked.waits += [w for w in recent if w.host in (None, host) and w.parent.span_id == parent and w.take()]
-        alone.set(tuple(wait for wait in recent if wait.untaken))
+def take(asked: "Asked", frame: frames.Frame) -> None:
+    """Give a request the waits that were left for it in this frame: its own task's, the frame opener's, a finished helper's; no
+    live sibling's."""
+    left_here = frame.waits
+    for wait in tuple(left_here):  # a copy: another thread may just leave one
+        owner = wait.owner
+        if owner is not asked.owner and owner not in (asked.owner, frame.owner) and not wait.owner_is_over:
+            continue
+        if wait.host is not None and wait.host != asked.host:
+            continue
+        try:
+            left_here.remove(wait)
+        except ValueError:  # another request was faster, or it was told, since the frame closes just now
+            continue
+        asked.waits.append(wait)
+
+
+def take_alone(asked: "Asked") -> None:
+    """Give a request the waits that its task left for it outside every frame, under the same span."""
+    host, parent, earliest = asked.host, asked.parent.span_id, asked.start - _TAKEN_WITHIN
+    recent = [wait for wait in alone.get() if wait.end > earliest]
+    asked.waits += [w for w in recent if w.host in (None, host) and w.parent.span_id == parent and w.take()]
+    alone.set(tuple(wait for wait in recent if wait.untaken))
 
 
 def tell_taken(asked: "Asked", send: "SendFacts", span: Span) -> int:

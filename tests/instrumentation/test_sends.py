@@ -176,7 +176,7 @@ class ClosingAtTheLastMoment(list[Any]):
 def test_a_send_that_begins_just_as_what_would_hold_it_closes_is_not_held(spans: Spans, kind: str) -> None:
     request = httpx2.Request("GET", "http://a.example/")
     breaker = frames.BreakerFrame(1, "closed", get_current())
-    hop = frames.HTTPFrame(Asked(request, breaker, Context(), None), breaker)
+    hop = frames.HTTPFrame(Asked(request, Context(), None), breaker)
     if kind == "hop":
         hop.sends = ClosingAtTheLastMoment(hop)
     else:

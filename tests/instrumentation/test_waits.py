@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.context import get_current
 
 from origin import Origin
 from retrospan_instrumentation import asked as asked_module
@@ -296,7 +295,7 @@ def test_a_wait_outside_every_frame_is_told_after_a_minute(spans: Spans, clock: 
 @pytest.mark.parametrize("line", range(2))
 def test_two_threads_that_leave_the_first_refusals_of_a_frame_leave_them_in_one_place(line: int) -> None:
     """Another thread comes just before this line of `own_polls`."""
-    frame = frames.RetryFrame(1, get_current())
+    frame = frames.RetryFrame(None)
     theirs: list[Any] = []
     lines = 0
 
