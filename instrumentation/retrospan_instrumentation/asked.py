@@ -34,7 +34,7 @@ class Asked(Target):
         self.method, self.url = request.method, request.url
         self.tracer, self.owner = tracer, owner_ref()
         self.start = start = time_ns()
-        if left or not 0 <= start - waits.swept < waits.SWEEPS_APART:
+        if left or abs(start - waits.swept) >= waits.SWEEPS_APART:
             waits.sweep(start)
         span: Any = context.get(SPAN_KEY)
         self.parent = INVALID_SPAN_CONTEXT if span is None else span.get_span_context()

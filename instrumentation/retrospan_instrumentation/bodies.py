@@ -1,7 +1,9 @@
 """A response's body, followed to its end: how many bytes were read, and whether it broke, was closed early or was dropped.
 
     followed, forwarding = sync_streams(httpx.SyncByteStream)
-    response.stream = forwarding(response.stream, send)
+    stream = forwarding()
+    stream.retrospan_inner, stream.retrospan_send = response.stream, send
+    response.stream = stream
 
 The library checks for its own base classes, so the classes are made from those of each.
 """
@@ -15,15 +17,15 @@ from . import frames
 from .sends import Send
 from .surround import fault
 
+_END = object()
+
 
 class Followed:
     """What both kinds of stream share: the end, and being dropped."""
 
-    retrospan_send: Any = None  # the send; of a copy that was never initialised, nothing
+    retrospan_send: Any = None  # the send; of a copy that nobody has set up, nothing
+    retrospan_inner: Any
     _bytes = 0
-
-    def __init__(self, inner: Any, send: Send) -> None:
-        self._inner, self.retrospan_send = inner, send
 
     def __del__(self) -> None:
         send = self.retrospan_send
@@ -35,9 +37,9 @@ class _Forwarding:
     """For a stream in whose place others see this one: what else they ask of it, they get."""
 
     def __getattr__(self, name: str) -> Any:
-        if name == "_inner":  # not initialised: without this, a copy would look for itself for ever
+        if name == "retrospan_inner":  # not initialised: without this, a copy would look for itself for ever
             raise AttributeError(name)
-        return getattr(self._inner, name)
+        return getattr(self.retrospan_inner, name)
 
 
 def _over(send: Send, bytes_: int, error: BaseException | None = None, body_end: str | None = None) -> None:
@@ -57,7 +59,7 @@ def sync_streams(base: type) -> tuple[type[Followed], type[Followed]]:
         def __iter__(self) -> Iterator[bytes]:
             send, total = self.retrospan_send, 0
             try:
-                for chunk in self._inner:
+                for chunk in self.retrospan_inner:
                     self._bytes = total = total + len(chunk)
                     yield chunk
             except GeneratorExit:
@@ -69,7 +71,7 @@ def sync_streams(base: type) -> tuple[type[Followed], type[Followed]]:
 
         def close(self) -> None:
             try:
-                self._inner.close()
+                self.retrospan_inner.close()
             finally:
                 send = self.retrospan_send
                 if send.end is None:
@@ -87,24 +89,24 @@ def async_streams(base: type) -> tuple[type[Followed], type[Followed]]:
 
     class FollowedAsyncStream(Followed, base):  # type: ignore[misc]  # known when it is called
         def __aiter__(self) -> AsyncIterator[bytes]:
-            self._chunks = self._inner.__aiter__()
+            self._chunks = self.retrospan_inner.__aiter__()
             return self
 
         async def __anext__(self) -> bytes:
             try:
-                chunk: bytes = await self._chunks.__anext__()
-            except StopAsyncIteration:
-                _over(self.retrospan_send, self._bytes)
-                raise
+                chunk: Any = await anext(self._chunks, _END)
             except BaseException as error:
                 _over(self.retrospan_send, self._bytes, error)
                 raise
+            if chunk is _END:  # not by an exception: one that crosses a coroutine costs as much as all of this
+                _over(self.retrospan_send, self._bytes)
+                raise StopAsyncIteration
             self._bytes += len(chunk)
-            return chunk
+            return chunk  # type: ignore[no-any-return]  # bytes
 
         async def aclose(self) -> None:
             try:
-                await self._inner.aclose()
+                await self.retrospan_inner.aclose()
             finally:
                 send = self.retrospan_send
                 if send.end is None:

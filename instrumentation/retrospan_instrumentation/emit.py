@@ -54,7 +54,8 @@ def below(parent: SpanContext, base: Context | None = None) -> Context:
 def held_together(context: Context, frame: Frame | None) -> Context:
     """This context; where no span is current, below the first request of the retrying call around this frame."""
     outermost = outermost_retry(frame) if SPAN_KEY not in context else None
-    return context if outermost is None or outermost.root is None else below(outermost.root, context)
+    first = None if outermost is None else outermost.first
+    return context if first is None else trace.set_span_in_context(first, context)
 
 
 def propagate_to(headers: Any, span: Span, context: Context) -> None:

@@ -18,7 +18,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from opentelemetry.context import Context, create_key
-from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, Span, set_span_in_context
 
 from .contexts import attach, get_current
 from .owners import Owner, owner_ref
@@ -38,7 +38,6 @@ at_end: list[Callable[[], None]] = []
 """What is done when the process ends, for what would not end by itself."""
 
 _serials = itertools.count(1)
-_put = dict.__setitem__
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _F = TypeVar("_F", bound="Frame")
 Poll = tuple[object, str, Owner]
@@ -86,21 +85,21 @@ class Frame:
         self.polls = _NO_POLLS
         self.is_open = True
         self._before = context
-        # As `enter`, a call less. A context is a dict that refuses to be changed; this one is nobody's yet: one copy is enough.
-        inside = Context(context)
-        _put(inside, KEY, self)
+        # As `enter`, a call less.
+        inside = context.copy()
+        inside[KEY] = self
         if span is not None:
-            _put(inside, SPAN_KEY, span)
-        attach(inside)
+            inside[SPAN_KEY] = span
+        attach(Context(inside))
 
     def enter(self, span: Span | None = None) -> None:
         """Become the current frame again; with a span, that is the current span too."""
         self._before = before = get_current()
-        inside = Context(before)
-        _put(inside, KEY, self)
+        inside = before.copy()
+        inside[KEY] = self
         if span is not None:
-            _put(inside, SPAN_KEY, span)
-        attach(inside)
+            inside[SPAN_KEY] = span
+        attach(Context(inside))
 
     def leave(self) -> None:
         """Make current what was current before. A context that has moved on without us (a generator) is left alone."""
@@ -150,7 +149,7 @@ class RetryFrame(Frame):
         self.serial, self.attempt = next(_serials), 1
         self.unkeyed: list[Send] = []  # those not yet told apart: a call that sends once never needs to
         self.past: dict[int, Send] | None = None  # the last send of each request, once there were two
-        self.root: SpanContext | None = None  # the first request's, which the others hang on where no span is current
+        self.first: Span | None = None  # of its first request, on which the others hang where no span is current
         self.span: Span | None = None  # its own, if it needs one
         self.begin(get_current())
 
@@ -283,7 +282,8 @@ class HTTPFrame(Frame):
 
     def __init__(self, asked: "Asked", outer: Frame | None) -> None:
         self.outer = outer
-        self.asked, self.owner, self.waits, self.polls = asked, asked.owner, asked.waits, _NO_POLLS
+        self.asked, self.owner = asked, asked.owner
+        self.waits, self.polls = asked.waits, _NO_POLLS
         self.is_open = True
         self.sends: list[Send] = []  # those that may yet turn out to be the one whose response the client gets
 

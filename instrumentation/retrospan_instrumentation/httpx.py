@@ -143,9 +143,7 @@ class _Hop(HTTPFrame):
         HTTPFrame.__init__(self, asked, outer)
         sends.around(outer, asked)
         self._side = side
-        # A context is a dict that refuses to be changed; this one is nobody's yet.
-        self._before, self.inside = context, Context(context)
-        dict.update(self.inside, {KEY: self, SUPPRESS_HTTP: OURS})
+        self._before, self.inside = context, Context({**context, KEY: self, SUPPRESS_HTTP: OURS})
         attach(self.inside)
 
     def leave(self) -> None:
@@ -325,7 +323,10 @@ class _Side:
         stream = response.stream
         inner = getattr(stream, "_stream", None)  # inside the client's own wrapper, which measures `elapsed`
         if inner is not None:
-            followed = self._followed
-            stream._stream = followed(inner, send)
+            followed: Any = self._followed()
+            followed.retrospan_inner, followed.retrospan_send = inner, send
+            stream._stream = followed
         else:
-            response.stream = self._forwarding(stream, send)
+            followed = self._forwarding()
+            followed.retrospan_inner, followed.retrospan_send = stream, send
+            response.stream = followed

@@ -143,8 +143,8 @@ class _BreakerCall(BreakerFrame):
 
     def __init__(self, module: ModuleType, breaker: Any, of: int, state: str, context: Context) -> None:
         # As BreakerFrame's own, a call less for each request.
-        self.of, self.state, self.held, self.outcome = of, state, [], None
-        self._module, self._breaker = module, breaker
+        self.of, self.state, self.outcome = of, state, None
+        self.held, self._module, self._breaker = [], module, breaker
         self.begin(context)
 
     def returned(self, result: Any) -> Any:

@@ -12,7 +12,15 @@ from time import time_ns
 from typing import Any, TypeVar
 
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    INVALID_SPAN_CONTEXT,
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    set_span_in_context,
+)
 
 from . import emit, metrics, resends, waits
 from . import semconv as sc
@@ -71,7 +79,8 @@ class Send(SendFacts):
         is_send: bool = True,
     ) -> None:
         """A send begins, inside these frames; `hop` is its hop's, where that may have several sends."""
-        self.asked, self.target, self.start, self.wire, self.role = asked, target, start, wire, asked.role
+        self.asked, self.target, self.role = asked, target, asked.role
+        self.start, self.wire = start, wire
         # What is asked of every send is set here: to find a class's default costs more than that.
         self.end = self.error = self.hop = None
         self.was_read = self.has_failed = False
@@ -80,13 +89,14 @@ class Send(SendFacts):
             _NOTHING if outer is None else around(outer, asked if hop is None else None)
         )
         resends.count(self, hop, outermost, is_send)
-        if outermost is not None and outermost.root is not None and asked.parent is _NOBODY:
-            context = emit.below(outermost.root, context)
+        first = None if outermost is None else outermost.first
+        if first is not None and asked.parent is _NOBODY:
+            context = set_span_in_context(first, context)
         self.span: Span = (asked.tracer or emit.tracer).start_span(
             target.method if target.method in METHODS else "HTTP", context, _CLIENT, self, start_time=start
         )
-        if outermost is not None and outermost.root is None:
-            outermost.root = self.span.get_span_context()
+        if first is None and outermost is not None:
+            outermost.first = self.span
         if asked.waits:
             self.delay = waits.tell_taken(asked, self, self.span)
         if hop is not None and hop.breaker is not None and not wire:

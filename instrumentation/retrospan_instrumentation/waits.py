@@ -68,22 +68,15 @@ class Wait(LateAttributes):
     untaken: list[bool]
     """Empty once a request has it; there when it was left outside every frame."""
 
-    def __init__(
-        self,
-        name: str,
-        action: str,
-        start: int,
-        end: int,
-        max_delay_ms: int | None,
-        owner: owners.Owner,
-        context: Context,
-    ) -> None:
-        self.name, self.action, self.start, self.end, self.max_delay_ms = name, action, start, end, max_delay_ms
-        self.host = mapping.host_of(name)
-        if ROLE_KEY in context:
-            self.role = role_in(context)
-        self.span: Any = context.get(SPAN_KEY)
-        self.owner = owner
+    # Set by `report`, which makes it: a constructor would cost as much again.
+    name: str
+    action: str
+    start: int
+    end: int
+    max_delay_ms: int | None
+    owner: owners.Owner
+    host: str | None
+    span: Any
 
     @property
     def parent(self) -> SpanContext:
@@ -129,7 +122,7 @@ class Wait(LateAttributes):
 def report(limiter: object, name: str, granted: bool, start: int, max_delay_ms: int | None) -> None:
     """A limiter was asked for a permit under this name at `start` (ns), and has now granted or refused it."""
     now = time_ns()
-    if left or not 0 <= now - swept < SWEEPS_APART:
+    if left or abs(now - swept) >= SWEEPS_APART:
         sweep(now)
     context = get_current()
     frame: Any = context.get(KEY)
@@ -142,7 +135,12 @@ def report(limiter: object, name: str, granted: bool, start: int, max_delay_ms: 
                 at = hop
         if not at.is_open:
             at = None
-    wait = Wait(name, "acquire" if granted else "block", start, now, max_delay_ms, owners.owner_ref(), context)
+    wait = Wait()
+    wait.name, wait.action, wait.max_delay_ms = name, "acquire" if granted else "block", max_delay_ms
+    wait.start, wait.end, wait.owner = start, now, owners.owner_ref()
+    wait.host, wait.span = mapping.host_of(name), context.get(SPAN_KEY)
+    if ROLE_KEY in context:
+        wait.role = role_in(context)
     if (_refused or not granted) and not _polled(wait, limiter, frames.outermost_retry(frame) or at, hop):
         return
     _granted[wait] = None
@@ -207,7 +205,7 @@ def take(asked: "Asked", frame: frames.Frame) -> None:
         owner = wait.owner
         if owner is not asked.owner and owner not in (asked.owner, frame.owner) and not wait.owner_is_over:
             continue
-        if wait.host is not None and wait.host != asked.host:
+        if wait.host is not None and wait.host != asked.url.host:
             continue
         try:
             left_here.remove(wait)

@@ -46,7 +46,6 @@ FAULTS = [
     "retrospan_instrumentation.waits.report",
     "retrospan_instrumentation.waits.sweep",
     "retrospan_instrumentation.waits.take",
-    "retrospan_instrumentation.waits.Wait.__init__",
     "retrospan_instrumentation.waits.Wait.facts",
     "retrospan_instrumentation.emit.tell",
     "retrospan_instrumentation.mapping.host_of",
