@@ -15,7 +15,7 @@ from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, Tracer
 
 from . import resends, waits
 from .frames import SPAN_KEY, Target, left
-from .headers import listed
+from .headers import has_any
 from .owners import owner_ref
 from .semconv import ROLES
 
@@ -44,7 +44,7 @@ class Asked(Target):
             self.role = _role_of(extensions, context)
         content = getattr(request, "_content", None)  # absent while the body is a stream: nothing to compare
         self.content_key = None if content is None else hash(content)
-        self.resends = resends.asked_for(listed(request.headers))
+        self.resends = resends.asked_for(request.headers) if has_any(request.headers, resends.HEADERS) else 0
         self.request = ref(request)
         self.waits: list[waits.Wait] = []  # those that were for it
         if waits.alone.get():

@@ -29,6 +29,12 @@ def listed(headers: Any) -> Entries:
     return [(name, name.lower(), value) for name, value in headers.raw]
 
 
+def has_any(headers: Any, names: frozenset[bytes]) -> bool:
+    """Whether there is a header of one of these names, given in lower case."""
+    given = headers._list if type(headers) in _known else listed(headers)
+    return not names.isdisjoint(map(lowered, given))
+
+
 def put(headers: Any, name: bytes, value: bytes) -> None:
     """Set a header, whose name is given in lower case."""
     if type(headers) in _known and name not in map(lowered, headers._list):

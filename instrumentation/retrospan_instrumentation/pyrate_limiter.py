@@ -45,15 +45,26 @@ def _asked(
     limiter: Any, args: tuple[Any, ...], kwargs: dict[str, Any], start: int, result: Any, error: BaseException | None
 ) -> Any:
     """A limiter was asked for a permit at `start`, and this is its answer."""
-    if result is True:
-        _report(limiter, args, kwargs, start, True)
-    elif error is not None:
-        if _is_refusal(error):
-            _report(limiter, args, kwargs, start, False)
-    elif result is not False and inspect.isawaitable(result):
-        return _awaited(limiter, args, kwargs, start, result)
+    granted = True
+    if result is not True:
+        if error is not None and not _is_refusal(error):
+            return result
+        if result and inspect.isawaitable(result):
+            return _awaited(limiter, args, kwargs, start, result)
+        granted = bool(result)
+    # 3.x sets the longest wait on the limiter, in milliseconds; in 4.x there is none.
+    longest = getattr(limiter, "max_delay", None)
+    if len(args) == 1 and not kwargs:  # as most are asked, by a name alone
+        name = args[0]
     else:
-        _report(limiter, args, kwargs, start, bool(result))
+        name, blocking, timeout = _said(*args, **kwargs)
+        if not blocking:
+            longest = 0
+        elif timeout is not None and timeout >= 0:
+            longest = timeout * 1000
+    if longest is not None:
+        longest = int(longest) if isinstance(longest, (int, float)) else None
+    waits.report(limiter, str(name), granted, start, longest)
     return result
 
 
@@ -79,19 +90,3 @@ def _guarded(*asked: Any) -> None:
 def _said(name: Any = "pyrate", weight: Any = 1, blocking: Any = True, timeout: Any = -1, *_: Any, **__: Any) -> Any:
     """What was asked: all of the hooked methods have these parameters in this order, or the first of them."""
     return name, blocking, timeout
-
-
-def _report(limiter: Any, args: tuple[Any, ...], kwargs: dict[str, Any], start: int, granted: bool) -> None:
-    # 3.x sets the longest wait on the limiter, in milliseconds; in 4.x there is none.
-    longest = getattr(limiter, "max_delay", None)
-    if len(args) == 1 and not kwargs:  # as most are asked, by a name alone
-        name = args[0]
-    else:
-        name, blocking, timeout = _said(*args, **kwargs)
-        if not blocking:
-            longest = 0
-        elif timeout is not None and timeout >= 0:
-            longest = timeout * 1000
-    if longest is not None:
-        longest = int(longest) if isinstance(longest, (int, float)) else None
-    waits.report(limiter, str(name), granted, start, longest)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from .frames import HTTPFrame, RetryFrame
-from .headers import Entries, lowered
+from .headers import listed
 
 if TYPE_CHECKING:
     from .asked import Asked
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _MOST_REMEMBERED = 1024  # a program-wide retry must not remember every URL
 _UNAUTHORIZED = (401, 407)
-_HEADERS = frozenset((b"x-stainless-retry-count", b"x-retry-count", b"retry-attempt"))
+HEADERS = frozenset((b"x-stainless-retry-count", b"x-retry-count", b"retry-attempt"))
+"""Where SDKs write how often they sent a request before."""
 
 Path = tuple[tuple[int, int], ...]
 """The retry frames around a send, outermost first, each with its attempt."""
@@ -39,12 +40,10 @@ def fail(send: "Send") -> None:
         _of_request[request] = send
 
 
-def asked_for(given: Entries) -> int:
+def asked_for(headers: Any) -> int:
     """The resend count that an SDK wrote into the request's headers; 0 when none did."""
-    if _HEADERS.isdisjoint(map(lowered, given)):
-        return 0
-    for _, name, value in given:
-        if name in _HEADERS and value.isdigit() and len(value) < 6 and (count := int(value)):
+    for _, name, value in listed(headers):
+        if name in HEADERS and value.isdigit() and len(value) < 6 and (count := int(value)):
             return count
     return 0
 

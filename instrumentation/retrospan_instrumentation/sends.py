@@ -102,7 +102,7 @@ class Send(SendFacts):
         if hop is not None and hop.breaker is not None and not wire:
             self.breaker_state, self.breaker_recorded = hop.breaker
         elif breaker is not None:  # the nearest gives the state; it decides the outcome too, if no retry lies between
-            self.breaker_state, self.breaker_recorded = breaker.state, "none"
+            self.breaker_state = breaker.state
             breaker.target = target
             if decides and breaker.is_open:
                 breaker.hold(self)

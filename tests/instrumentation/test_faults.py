@@ -41,7 +41,7 @@ FAULTS = [
     "retrospan_instrumentation.sends.conclude",
     "retrospan_instrumentation.sends.settle",
     "retrospan_instrumentation.resends.count",
-    "retrospan_instrumentation.resends.asked_for",
+    "retrospan_instrumentation.asked.has_any",
     "retrospan_instrumentation.resends.leave_last",
     "retrospan_instrumentation.waits.report",
     "retrospan_instrumentation.waits.sweep",
