@@ -149,13 +149,13 @@ class RetryFrame(Frame):
         self.serial, self.attempt = next(_serials), 1
         self.unkeyed: list[Send] = []  # those not yet told apart: a call that sends once never needs to
         self.past: dict[int, Send] | None = None  # the last send of each request, once there were two
-        self.first: Span | None = None  # of its first request, on which the others hang where no span is current
+        self.first: Span | None = None  # of its first request outside every span, on which the others there hang
         self.span: Span | None = None  # its own, if it needs one
         self.begin(get_current())
 
     def close(self, at: int | None = None) -> None:
-        """As every frame's; it was over at `at` (ns; now)."""
-        if get_current().get(KEY) is self:
+        """As every frame's. `at` (ns) says when it was over, from a finaliser: what is current there is not its to change."""
+        if at is None and get_current().get(KEY) is self:
             attach(self._before)
         self.is_open = False
         if self.waits or self.polls:

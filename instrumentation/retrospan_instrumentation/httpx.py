@@ -275,7 +275,8 @@ class _Side:
         transport = client._transport
         handle = getattr(transport, self.handle)
         if client._mounts or not isinstance(transport, self.wire):
-            propagate.inject(request.headers)  # where no wire follows, the trace goes on all the same
+            # Where no wire follows, the trace goes on all the same.
+            propagate.inject(request.headers, emit.held_together(context, outer))
         elif type(handle) is MethodType and handle.__func__ is self.placed:  # and nobody's wrapper of it
             send = _PlainSend(asked, asked, asked.start, None, outer, context)
             send.side = self

@@ -26,7 +26,17 @@ from . import emit, metrics, resends, waits
 from . import semconv as sc
 from .asked import Asked
 from .contexts import get_current
-from .frames import AttemptFrame, BreakerFrame, CacheAnswer, Frame, HTTPFrame, RetryFrame, Target, at_end
+from .frames import (
+    SPAN_KEY,
+    AttemptFrame,
+    BreakerFrame,
+    CacheAnswer,
+    Frame,
+    HTTPFrame,
+    RetryFrame,
+    Target,
+    at_end,
+)
 from .headers import listed
 from .retry_after import retry_after
 from .send_facts import METHODS, SendFacts
@@ -41,7 +51,6 @@ _ERROR = Status(StatusCode.ERROR)
 Around = tuple[RetryFrame | None, resends.Path, BreakerFrame | None, AttemptFrame | None, bool]
 """What a send is inside of: the outermost open retry frame and the way from it inward, the nearest breaker, the nearest
 attempt, and whether that breaker decides: no retry frame lies between."""
-_NOBODY = INVALID_SPAN_CONTEXT
 _NOTHING: Around = (None, (), None, None, False)
 
 
@@ -89,14 +98,15 @@ class Send(SendFacts):
             _NOTHING if outer is None else around(outer, asked if hop is None else None)
         )
         resends.count(self, hop, outermost, is_send)
-        first = None if outermost is None else outermost.first
-        if first is not None and asked.parent is _NOBODY:
-            context = set_span_in_context(first, context)
+        # Where no span is current, a retrying call's requests hang on the first of those.
+        together = outermost if outermost is not None and SPAN_KEY not in context else None
+        if together is not None and together.first is not None:
+            context = set_span_in_context(together.first, context)
         self.span: Span = (asked.tracer or emit.tracer).start_span(
             target.method if target.method in METHODS else "HTTP", context, _CLIENT, self, start_time=start
         )
-        if first is None and outermost is not None:
-            outermost.first = self.span
+        if together is not None and together.first is None:
+            together.first = self.span
         if asked.waits:
             self.delay = waits.tell_taken(asked, self, self.span)
         if hop is not None and hop.breaker is not None and not wire:
@@ -314,7 +324,9 @@ def _after_the_fact(
     asked = hop.asked
     start = (hop.cache_started or asked.start) if response is not None else asked.start
     wire = False if cache is not None else None
-    context = emit.below(asked.parent, get_current())
+    context = get_current()
+    if asked.parent is not INVALID_SPAN_CONTEXT:
+        context = emit.below(asked.parent, context)
     is_send = response is not None or not hop.refused
     send = Send(asked, asked, start, wire, hop.outer, context, hop, is_send)
     if response is None:

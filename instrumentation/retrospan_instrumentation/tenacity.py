@@ -23,7 +23,7 @@ from opentelemetry.trace import Span
 
 from . import emit, frames, sends
 from . import semconv as sc
-from .contexts import get_current
+from .contexts import attach, get_current
 from .frames import RetryFrame
 from .hooks import LibraryInstrumentor
 from .surround import Call
@@ -120,8 +120,7 @@ def _span_of(frame: RetryFrame) -> Span:
     if frame.span is None:
         frame.span = emit.tracer.start_span(sc.SPAN_RETRY, emit.held_together(get_current(), frame))
         if frames.current() is frame:
-            frame.leave()
-            frame.enter(frame.span)
+            attach(trace.set_span_in_context(frame.span))
     return frame.span
 
 
@@ -149,11 +148,13 @@ def _scheduled(state: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Non
         sc.ERROR_TYPE: type(outcome.exception()).__name__ if outcome is not None and outcome.failed else None,
     }
     span, hop = trace.get_current_span(), frames.current_hop()
-    frame = _loop_of(state) or _frame_of(state.retry_object)
+    frame = _loop_of(state)
     if frame is not None:
-        frame.is_open = True  # a loop's may go on after a clean end, which looked like its last
-        if hop is None and not span.is_recording():
-            span = _span_of(frame)
+        frame.is_open = True  # it may go on after a clean end, which looked like its last
+    else:
+        frame = _frame_of(state.retry_object)
+    if frame is not None and frame.is_open and hop is None and not span.is_recording():
+        span = _span_of(frame)
     emit.tell(sc.RETRY_SCHEDULED, facts, on=span)
     if hop is not None and hop.is_open:
         sends.settle(hop)  # it will be sent again: do not keep the row back while the policy sleeps

@@ -173,6 +173,8 @@ def _polled(wait: Wait, limiter: object, holder: frames.Frame | None, hop: "HTTP
         return True
     if poll is None:
         polls[key] = wait
+        if wait.span is None and isinstance(holder, frames.RetryFrame):
+            wait.span = holder.first
         wait.host = wait.host or (hop.asked.host if hop is not None else None)
         _refused[wait] = None
     else:
