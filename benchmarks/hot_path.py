@@ -48,7 +48,7 @@ WARM_UP = 100
 STRETCHES = 10  # in a block; short ones, since the machine is seldom left alone for long
 # Long enough for each processor's own thread to export, as in a program that runs on. A flush after a few requests has the
 # SDK's do it in the caller's, where all that the spans hold is still in the core's cache.
-WHOLE_PROCESS_REQUESTS = 200
+WHOLE_PROCESS_STRETCHES, WHOLE_PROCESS_REQUESTS = 5, 200
 
 Call = Callable[[str], Any]
 
@@ -303,7 +303,9 @@ def main() -> None:
     if not wanted.quick:
         print("\nAdds to a request, whole process, OTLP encoding behind: µs, × official (in either half)\n")
         encoding = make_providers(Encoding)
-        show({"sync": compare(encoding, wanted.blocks // 2, 5, WHOLE_PROCESS_REQUESTS, whole_process=True)})
+        blocks = (wanted.blocks + 1) // 2
+        size = WHOLE_PROCESS_STRETCHES, WHOLE_PROCESS_REQUESTS
+        show({"sync": compare(encoding, blocks, *size, whole_process=True)})
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from . import frames
 from .sends import Send
 from .surround import fault
 
-_END = object()
+_END: Any = object()
 
 
 class Followed:
@@ -94,7 +94,7 @@ def async_streams(base: type) -> tuple[type[Followed], type[Followed]]:
 
         async def __anext__(self) -> bytes:
             try:
-                chunk: Any = await anext(self._chunks, _END)
+                chunk: bytes = await anext(self._chunks, _END)
             except BaseException as error:
                 _over(self.retrospan_send, self._bytes, error)
                 raise
@@ -102,7 +102,7 @@ def async_streams(base: type) -> tuple[type[Followed], type[Followed]]:
                 _over(self.retrospan_send, self._bytes)
                 raise StopAsyncIteration
             self._bytes += len(chunk)
-            return chunk  # type: ignore[no-any-return]  # bytes
+            return chunk
 
         def aclose(self) -> Awaitable[None]:
             # Mostly it has come to its end: a coroutine more would have nothing to tell.

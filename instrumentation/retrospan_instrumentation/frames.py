@@ -145,6 +145,7 @@ class RetryFrame(Frame):
     """One retrying call. `of` identifies the object that retries; the outermost frame remembers the sends inside."""
 
     def __init__(self, of: object, *called: object) -> None:
+        """A call of this object begins; with what it is called, which a hook passes on, is not looked at."""
         self.of = id(of)
         self.serial, self.attempt = next(_serials), 1
         self.unkeyed: list[Send] = []  # those not yet told apart: a call that sends once never needs to

@@ -141,7 +141,7 @@ class _Hop(HTTPFrame):
 
     def __init__(self, asked: Asked, outer: Frame | None, side: "_Side", context: Context) -> None:
         HTTPFrame.__init__(self, asked, outer)
-        sends.around(outer, asked)
+        sends.around(outer, asked)  # for the waits on the way; each of its sends looks around for itself
         self._side = side
         self._before, self.inside = context, Context({**context, KEY: self, SUPPRESS_HTTP: OURS})
         attach(self.inside)
