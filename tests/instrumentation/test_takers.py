@@ -156,6 +156,26 @@ def test_a_limiter_inside_the_transport_reports_to_the_request_around_it(
     assert wait.end_time <= request.start_time
 
 
+def test_a_request_inside_a_transport_takes_no_wait_of_the_request_around_it(
+    http: HTTP, spans: Spans, origin: Origin
+) -> None:
+    async def scenario() -> None:
+        wire, other = http.wire(), http.client()
+
+        async def limited(request: Any) -> Any:
+            granted("inside", after=SECOND)
+            await call(other.get(origin.url("/token")))
+            return await call(http.handle(wire, request))
+
+        client = http.client(transport=http.through(limited, wire))
+        await call(client.get(origin.url("/")))
+        await call(http.close(client))
+        await call(http.close(other))
+
+    http.run(scenario())
+    assert delays(spans) == [None, 1000]
+
+
 def test_each_send_of_a_transport_has_the_wait_before_it(http: HTTP, spans: Spans, origin: Origin) -> None:
     url = origin.script("/", Answer(503), Answer(200))
 

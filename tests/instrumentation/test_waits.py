@@ -292,6 +292,19 @@ def test_a_wait_outside_every_frame_is_told_after_a_minute(spans: Spans, clock: 
     assert len(spans.waits()) == 1
 
 
+@pytest.mark.parametrize("report", ["request", "limiter"])
+def test_a_clock_that_was_set_back_by_an_hour_delays_no_sweep(
+    spans: Spans, monkeypatch: pytest.MonkeyPatch, report: str
+) -> None:
+    monkeypatch.setattr(waits, "SWEEPS_APART", SECOND // 4)
+    waits.swept = ahead = time.time_ns() + 3600 * SECOND
+    if report == "request":
+        sync().get("http://a.example/")
+    else:
+        granted()
+    assert waits.swept < ahead
+
+
 @pytest.mark.parametrize("line", range(2))
 def test_two_threads_that_leave_the_first_refusals_of_a_frame_leave_them_in_one_place(line: int) -> None:
     """Another thread comes just before this line of `own_polls`."""
