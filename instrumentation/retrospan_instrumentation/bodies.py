@@ -1,15 +1,14 @@
 """A response's body, followed to its end: how many bytes were read, and whether it broke, was closed early or was dropped.
 
-    followed, forwarding = sync_streams(httpx.SyncByteStream)
-    stream = forwarding()
+    stream = sync_streams(httpx.SyncByteStream)()
     stream.retrospan_inner, stream.retrospan_send = response.stream, send
     response.stream = stream
 
 The library checks for its own base classes, so the classes are made from those of each.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from functools import cache, partial
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
+from functools import cache, lru_cache, partial
 from time import time_ns
 from typing import Any
 
@@ -17,15 +16,20 @@ from . import frames
 from .sends import Send
 from .surround import fault
 
-_END: Any = object()
+_PASSING_ON = frozenset(("_stream", "__aiter__", "aclose", "isinstance", "AsyncGenerator"))
 
 
 class Followed:
-    """What both kinds of stream share: the end, and being dropped."""
+    """What both kinds of stream share: the end, being dropped, and passing for the stream in whose place it stands."""
 
     retrospan_send: Any = None  # the send; of a copy that nobody has set up, nothing
     retrospan_inner: Any
     _bytes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "retrospan_inner":  # not initialised: without this, a copy would look for itself for ever
+            raise AttributeError(name)
+        return getattr(self.retrospan_inner, name)
 
     def __del__(self) -> None:
         send = self.retrospan_send
@@ -33,13 +37,39 @@ class Followed:
             frames.left.append(partial(send.finish, time_ns(), body_end="abandoned", body_bytes=self._bytes))
 
 
-class _Forwarding:
-    """For a stream in whose place others see this one: what else they ask of it, they get."""
+class _Sample:
+    """A stream around itself, of chunks that nothing can be made of."""
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "retrospan_inner":  # not initialised: without this, a copy would look for itself for ever
-            raise AttributeError(name)
-        return getattr(self.retrospan_inner, name)
+    def __init__(self) -> None:
+        self._stream, self.chunks = self, [object(), object()]
+
+    def __iter__(self) -> Iterator[object]:
+        return iter(self.chunks)
+
+    async def __aiter__(self) -> AsyncIterator[object]:
+        for chunk in self.chunks:
+            yield chunk
+
+
+async def _collected(chunks: Any) -> list[object]:
+    return [chunk async for chunk in chunks] if hasattr(chunks, "__anext__") else list(chunks)
+
+
+@lru_cache(16)
+def passes_on(iterate: Any) -> bool:
+    """Whether this method of a stream gives what its `_stream` gives, and does nothing else. So does that of the clients' own
+    stream, which measures `elapsed` when it is closed; to go past it spares each body a generator."""
+    code = getattr(iterate, "__code__", None)
+    if code is None or code.co_freevars or not _PASSING_ON.issuperset(code.co_names):
+        return False
+    sample = _Sample()
+    try:
+        _collected(iterate(sample)).send(None)
+    except StopIteration as collected:
+        return collected.value == sample.chunks  # type: ignore[no-any-return]  # a list
+    except Exception:
+        pass
+    return False
 
 
 def _over(send: Send, bytes_: int, error: BaseException | None = None, body_end: str | None = None) -> None:
@@ -52,14 +82,14 @@ def _over(send: Send, bytes_: int, error: BaseException | None = None, body_end:
 
 
 @cache
-def sync_streams(base: type) -> tuple[type[Followed], type[Followed]]:
-    """Followed streams that pass for the library's synchronous ones; the second forwards what it does not know."""
+def sync_streams(base: type) -> type[Followed]:
+    """Followed streams that pass for the library's synchronous ones."""
 
     class FollowedStream(Followed, base):  # type: ignore[misc]  # known when it is called
         def __iter__(self) -> Iterator[bytes]:
-            send, total = self.retrospan_send, 0
+            send, inner, total = self.retrospan_send, self.retrospan_inner, 0
             try:
-                for chunk in self.retrospan_inner:
+                for chunk in inner._stream if passes_on(type(inner).__iter__) else inner:
                     self._bytes = total = total + len(chunk)
                     yield chunk
             except GeneratorExit:
@@ -77,32 +107,30 @@ def sync_streams(base: type) -> tuple[type[Followed], type[Followed]]:
                 if send.end is None:
                     _over(send, self._bytes, body_end="closed")
 
-    class ForwardingStream(_Forwarding, FollowedStream):
-        pass
-
-    return FollowedStream, ForwardingStream
+    return FollowedStream
 
 
 @cache
-def async_streams(base: type) -> tuple[type[Followed], type[Followed]]:
-    """The same of its asynchronous ones. No generator: an event loop keeps a list of those, which costs more than this."""
+def async_streams(base: type) -> type[Followed]:
+    """The same of its asynchronous ones: nothing differs but the `await`, and that generators are closed in order."""
 
     class FollowedAsyncStream(Followed, base):  # type: ignore[misc]  # known when it is called
-        def __aiter__(self) -> AsyncIterator[bytes]:
-            self._chunks = self.retrospan_inner.__aiter__()
-            return self
-
-        async def __anext__(self) -> bytes:
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            send, inner, total = self.retrospan_send, self.retrospan_inner, 0
+            chunks = (inner._stream if passes_on(type(inner).__aiter__) else inner).__aiter__()
             try:
-                chunk: bytes = await anext(self._chunks, _END)
-            except BaseException as error:
-                _over(self.retrospan_send, self._bytes, error)
+                async for chunk in chunks:
+                    self._bytes = total = total + len(chunk)
+                    yield chunk
+            except GeneratorExit:
                 raise
-            if chunk is _END:  # not by an exception: one that crosses a coroutine costs as much as all of this
-                _over(self.retrospan_send, self._bytes)
-                raise StopAsyncIteration
-            self._bytes += len(chunk)
-            return chunk
+            except BaseException as error:
+                _over(send, total, error)
+                raise
+            finally:
+                if isinstance(chunks, AsyncGenerator):
+                    await chunks.aclose()
+            _over(send, total)
 
         def aclose(self) -> Awaitable[None]:
             # Mostly it has come to its end: a coroutine more would have nothing to tell.
@@ -117,7 +145,4 @@ def async_streams(base: type) -> tuple[type[Followed], type[Followed]]:
                 if send.end is None:
                     _over(send, self._bytes, body_end="closed")
 
-    class ForwardingAsyncStream(_Forwarding, FollowedAsyncStream):
-        pass
-
-    return FollowedAsyncStream, ForwardingAsyncStream
+    return FollowedAsyncStream

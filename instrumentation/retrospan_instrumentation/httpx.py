@@ -256,9 +256,7 @@ class _Side:
         self.wire = module.AsyncHTTPTransport if asynchronous else module.HTTPTransport
         self.handle = "handle_async_request" if asynchronous else "handle_request"
         self.placed: Any = None  # our hook on the wire transport's class, where it is the only one
-        self._followed, self._forwarding = (
-            async_streams(module.AsyncByteStream) if asynchronous else sync_streams(module.SyncByteStream)
-        )
+        self._followed = async_streams(module.AsyncByteStream) if asynchronous else sync_streams(module.SyncByteStream)
 
     def enter_client(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         """Before a hop of a client."""
@@ -321,13 +319,6 @@ class _Side:
         if response.is_closed:
             send.finish(time_ns())
             return
-        stream = response.stream
-        inner = getattr(stream, "_stream", None)  # inside the client's own wrapper, which measures `elapsed`
-        if inner is not None:
-            followed: Any = self._followed()
-            followed.retrospan_inner, followed.retrospan_send = inner, send
-            stream._stream = followed
-        else:
-            followed = self._forwarding()
-            followed.retrospan_inner, followed.retrospan_send = stream, send
-            response.stream = followed
+        followed = self._followed()
+        followed.retrospan_inner, followed.retrospan_send = response.stream, send
+        response.stream = followed
