@@ -122,14 +122,12 @@ def async_streams(base: type) -> type[Followed]:
                 async for chunk in chunks:
                     self._bytes = total = total + len(chunk)
                     yield chunk
-            except GeneratorExit:
-                raise
             except BaseException as error:
-                _over(send, total, error)
-                raise
-            finally:
-                if isinstance(chunks, AsyncGenerator):
+                if not isinstance(error, GeneratorExit):
+                    _over(send, total, error)
+                if isinstance(chunks, AsyncGenerator):  # one that has come to its end needs no closing
                     await chunks.aclose()
+                raise
             _over(send, total)
 
         def aclose(self) -> Awaitable[None]:
