@@ -37,10 +37,16 @@ def has_any(headers: Any, names: frozenset[bytes]) -> bool:
 
 def put(headers: Any, name: bytes, value: bytes) -> None:
     """Set a header, whose name is given in lower case."""
-    if type(headers) in _known and name not in map(lowered, headers._list):
-        headers._list.append((name, name, value))
-    else:
-        headers[name.decode()] = value.decode()
+    if type(headers) in _known:
+        given = headers._list
+        if name not in map(lowered, given):
+            given.append((name, name, value))
+            return
+        names = [*map(lowered, given)]
+        if names.count(name) == 1:
+            given[names.index(name)] = (name, name, value)
+            return
+    headers[name.decode()] = value.decode()
 
 
 def value_of(given: Entries, name: bytes) -> str | None:

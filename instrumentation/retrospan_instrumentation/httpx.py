@@ -16,7 +16,7 @@ from types import FunctionType, MethodType, ModuleType
 from typing import Any, ClassVar
 from weakref import WeakSet
 
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.context import Context, set_value
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Tracer, TracerProvider
@@ -156,10 +156,14 @@ class _Hop(HTTPFrame):
 
     def returned(self, result: Any) -> Any:
         self.leave()
-        carried = getattr(getattr(result.stream, "_stream", result.stream), "retrospan_send", None)
-        late = sends.conclude(self, result, None, carried)
+        own = result.stream
+        followed = getattr(own, "_stream", own)
+        late = sends.conclude(self, result, None, getattr(followed, "retrospan_send", None))
         if late is not None:
             self._side.follow(result, late)
+        elif type(followed) is self._side.followed and followed is not own:
+            # Out of the client's own stream, past which a followed one goes.
+            own._stream, followed.retrospan_inner, result.stream = followed.retrospan_inner, own, followed
         return result
 
     def raised(self, error: BaseException) -> None:
@@ -256,7 +260,7 @@ class _Side:
         self.wire = module.AsyncHTTPTransport if asynchronous else module.HTTPTransport
         self.handle = "handle_async_request" if asynchronous else "handle_request"
         self.placed: Any = None  # our hook on the wire transport's class, where it is the only one
-        self._followed = async_streams(module.AsyncByteStream) if asynchronous else sync_streams(module.SyncByteStream)
+        self.followed = async_streams(module.AsyncByteStream) if asynchronous else sync_streams(module.SyncByteStream)
 
     def enter_client(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         """Before a hop of a client."""
@@ -274,7 +278,8 @@ class _Side:
         handle = getattr(transport, self.handle)
         if client._mounts or not isinstance(transport, self.wire):
             # Where no wire follows, the trace goes on all the same.
-            propagate.inject(request.headers, emit.held_together(context, outer))
+            together = emit.held_together(context, outer)
+            emit.propagate_to(request.headers, trace.get_current_span(together), together)
         elif type(handle) is MethodType and handle.__func__ is self.placed:  # and nobody's wrapper of it
             send = _PlainSend(asked, asked, asked.start, None, outer, context)
             send.side = self
@@ -319,6 +324,6 @@ class _Side:
         if response.is_closed:
             send.finish(time_ns())
             return
-        followed = self._followed()
+        followed: Any = self.followed()
         followed.retrospan_inner, followed.retrospan_send = response.stream, send
         response.stream = followed

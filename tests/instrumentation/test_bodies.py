@@ -18,6 +18,9 @@ BIG = b"x" * 200_000
 BODY = (sc.HTTP_RESPONSE_BODY_SIZE, sc.HTTP_RESPONSE_BODY_END)
 
 
+in_both_places = pytest.mark.parametrize("behind", [False, True], ids=["on the wire", "behind a transport"])
+
+
 def client_of(http: HTTP, behind: bool) -> Any:
     """A client on the wire itself, or one behind a transport."""
     wire = http.wire()
@@ -29,7 +32,7 @@ def client_of(http: HTTP, behind: bool) -> Any:
 
 
 @pytest.mark.parametrize("http", ["httpx2-asyncio", "httpx2-trio"], indirect=True)  # httpx promises no such thing
-@pytest.mark.parametrize("behind", [False, True], ids=["on the wire", "behind a transport"])
+@in_both_places
 def test_a_reader_that_stops_early_closes_every_generator_before_it_goes_on(
     http: HTTP, spans: Spans, origin: Origin, monkeypatch: pytest.MonkeyPatch, behind: bool
 ) -> None:
@@ -60,8 +63,9 @@ def test_a_reader_that_stops_early_closes_every_generator_before_it_goes_on(
     assert (0 < size < len(BIG), end) == (True, "closed")
 
 
+@in_both_places
 def test_a_client_that_makes_more_of_each_body_still_does(
-    http: HTTP, spans: Spans, origin: Origin, monkeypatch: pytest.MonkeyPatch
+    http: HTTP, spans: Spans, origin: Origin, monkeypatch: pytest.MonkeyPatch, behind: bool
 ) -> None:
     client = http.module._client
 
@@ -76,7 +80,7 @@ def test_a_client_that_makes_more_of_each_body_still_does(
             yield chunk
 
     async def scenario() -> list[bytes]:
-        own, read = http.client(), []
+        own, read = client_of(http, behind), []
         for change in (False, True):
             if change:
                 monkeypatch.setattr(client.BoundAsyncStream, "__aiter__", doubled_async)
@@ -94,9 +98,12 @@ def test_the_client_s_own_stream_is_known_to_make_nothing_more_of_a_body(http: H
     assert bodies.passes_on(own.BoundAsyncStream.__aiter__ if http.is_async else own.BoundSyncStream.__iter__)
 
 
-def test_what_is_asked_of_a_body_s_stream_the_library_s_own_answers(http: HTTP, spans: Spans, origin: Origin) -> None:
+@in_both_places
+def test_what_is_asked_of_a_body_s_stream_the_library_s_own_answers(
+    http: HTTP, spans: Spans, origin: Origin, behind: bool
+) -> None:
     async def scenario() -> None:
-        client = http.client()
+        client = client_of(http, behind)
         response = await http.open(client, origin.script("/", Answer(body=b"body")))
         assert isinstance(response.stream, http.module.AsyncByteStream if http.is_async else http.module.SyncByteStream)
         with pytest.raises(AttributeError):
