@@ -7,20 +7,25 @@
 The library checks for its own base classes, so the classes are made from those of each.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
-from functools import cache, lru_cache, partial
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from functools import cache, partial, wraps
+from inspect import unwrap
 from time import time_ns
+from types import FunctionType, GeneratorType
 from typing import Any
 
 from . import frames
 from .sends import Send
-from .surround import fault
+from .surround import fault, marked
 
-_PASSING_ON = frozenset(("_stream", "__aiter__", "aclose", "isinstance", "AsyncGenerator"))
+# What the method of a client's own stream names where it passes chunks on, and does nothing else; the second closes generators.
+_PASSING_ON = {("_stream",), ("_stream", "__aiter__", "isinstance", "AsyncGenerator", "aclose")}
+_END = object()
 
 
 class Followed:
-    """What both kinds of stream share: the end, being dropped, and passing for the stream in whose place it stands."""
+    """What both kinds of stream share: the end, being dropped, and that others get what else they ask of the stream inside."""
 
     retrospan_send: Any = None  # the send; of a copy that nobody has set up, nothing
     retrospan_inner: Any
@@ -37,39 +42,36 @@ class Followed:
             frames.left.append(partial(send.finish, time_ns(), body_end="abandoned", body_bytes=self._bytes))
 
 
-class _Sample:
-    """A stream around itself, of chunks that nothing can be made of."""
-
-    def __init__(self) -> None:
-        self._stream, self.chunks = self, [object(), object()]
-
-    def __iter__(self) -> Iterator[object]:
-        return iter(self.chunks)
-
-    async def __aiter__(self) -> AsyncIterator[object]:
-        for chunk in self.chunks:
-            yield chunk
+def _iteration(own: Any) -> Any:
+    """How a client's own stream gives its chunks."""
+    return getattr(own, "__aiter__", None) or getattr(own, "__iter__", None)
 
 
-async def _collected(chunks: Any) -> list[object]:
-    return [chunk async for chunk in chunks] if hasattr(chunks, "__anext__") else list(chunks)
+def closes(own: Any) -> bool:
+    """Whether a client's own stream, whatever others have put around its method, closes the generator that it goes through when
+    its reader stops: by name, or by `yield from`, which needs no name for a chunk."""
+    code = getattr(unwrap(_iteration(own)), "__code__", None)
+    return code is not None and ("aclose" in code.co_names or code.co_nlocals == 1)
 
 
-@lru_cache(16)
-def passes_on(iterate: Any) -> bool:
-    """Whether this method of a stream gives what its `_stream` gives, and does nothing else. So does that of the clients' own
-    stream, which measures `elapsed` when it is closed; to go past it spares each body a generator."""
-    code = getattr(iterate, "__code__", None)
-    if code is None or code.co_freevars or not _PASSING_ON.issuperset(code.co_names):
-        return False
-    sample = _Sample()
-    try:
-        _collected(iterate(sample)).send(None)
-    except StopIteration as collected:
-        return collected.value == sample.chunks  # type: ignore[no-any-return]  # a list
-    except Exception:
-        pass
-    return False
+def past(own: Any) -> Callable[[Any], Any] | None:
+    """The method of a client's own stream, which goes past it where a followed one is inside: each body has a generator less.
+
+    None where the method is not the library's own any more, or is not known to pass chunks on and do nothing else.
+    """
+    iterate = _iteration(own)
+    if type(iterate) is not FunctionType or iterate.__code__.co_names not in _PASSING_ON:
+        return None
+    if iterate.__code__.co_filename != sys.modules[own.__module__].__file__:
+        return None
+    begin: Callable[[Any], Any] = aiter if iterate.__name__ == "__aiter__" else iter
+
+    @wraps(iterate)
+    def hooked(stream: Any) -> Any:
+        inner = stream._stream
+        return begin(inner) if isinstance(inner, Followed) else iterate(stream)
+
+    return marked(hooked)
 
 
 def _over(send: Send, bytes_: int, error: BaseException | None = None, body_end: str | None = None) -> None:
@@ -82,20 +84,26 @@ def _over(send: Send, bytes_: int, error: BaseException | None = None, body_end:
 
 
 @cache
-def sync_streams(base: type) -> type[Followed]:
-    """Followed streams that pass for the library's synchronous ones."""
+def sync_streams(base: type, closes: bool) -> type[Followed]:
+    """Followed streams that pass for the library's synchronous ones. Where it `closes` the generators that it goes through, so
+    do these."""
 
     class FollowedStream(Followed, base):  # type: ignore[misc]  # known when it is called
         def __iter__(self) -> Iterator[bytes]:
-            send, inner, total = self.retrospan_send, self.retrospan_inner, 0
+            send, chunks, total = self.retrospan_send, self.retrospan_inner, 0
             try:
-                for chunk in inner._stream if passes_on(type(inner).__iter__) else inner:
+                if closes:
+                    chunks = iter(chunks)
+                    if type(chunks) is not GeneratorType:
+                        chunks = iter(chunks.__next__, _END)  # an iterator need not be an iterable
+                for chunk in chunks:
                     self._bytes = total = total + len(chunk)
                     yield chunk
-            except GeneratorExit:
-                raise
             except BaseException as error:
-                _over(send, total, error)
+                if not isinstance(error, GeneratorExit):
+                    _over(send, total, error)
+                if type(chunks) is GeneratorType:
+                    chunks.close()
                 raise
             _over(send, total)
 
@@ -111,24 +119,25 @@ def sync_streams(base: type) -> type[Followed]:
 
 
 @cache
-def async_streams(base: type) -> type[Followed]:
-    """The same of its asynchronous ones: nothing differs but the `await`, and that generators are closed in order."""
+def async_streams(base: type, closes: bool) -> type[Followed]:
+    """The same of its asynchronous ones."""
 
     class FollowedAsyncStream(Followed, base):  # type: ignore[misc]  # known when it is called
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            send, inner, total = self.retrospan_send, self.retrospan_inner, 0
-            chunks = (inner._stream if passes_on(type(inner).__aiter__) else inner).__aiter__()
+            send, chunks, total = self.retrospan_send, self.retrospan_inner, 0
             try:
+                if closes:
+                    chunks = chunks.__aiter__()
                 async for chunk in chunks:
                     self._bytes = total = total + len(chunk)
                     yield chunk
             except BaseException as error:
                 if not isinstance(error, GeneratorExit):
                     _over(send, total, error)
-                if isinstance(chunks, AsyncGenerator):  # one that has come to its end needs no closing
+                if closes and isinstance(chunks, AsyncGenerator):
                     await chunks.aclose()
                 raise
-            _over(send, total)
+            _over(send, total)  # without a close: a generator that has come to its end has nothing left to be closed
 
         def aclose(self) -> Awaitable[None]:
             # Mostly it has come to its end: a coroutine more would have nothing to tell.

@@ -39,10 +39,10 @@ def put(headers: Any, name: bytes, value: bytes) -> None:
     """Set a header, whose name is given in lower case."""
     if type(headers) in _known:
         given = headers._list
-        if name not in map(lowered, given):
+        names = [*map(lowered, given)]
+        if name not in names:
             given.append((name, name, value))
             return
-        names = [*map(lowered, given)]
         if names.count(name) == 1:
             given[names.index(name)] = (name, name, value)
             return

@@ -21,9 +21,8 @@ from opentelemetry.context import Context, set_value
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Tracer, TracerProvider
 
-from . import emit, metrics, program_hooks, resends, sends
+from . import bodies, emit, metrics, program_hooks, resends, sends
 from .asked import Asked
-from .bodies import async_streams, sync_streams
 from .contexts import attach, get_current
 from .frames import KEY, Frame, HTTPFrame
 from .headers import learn
@@ -63,6 +62,8 @@ class _HTTPInstrumentor(LibraryInstrumentor):
             else:
                 self.wrap(side.wire, side.handle, side.enter_wire, asynchronous=asynchronous, choose=_past_plain)
                 side.placed = side.wire.__dict__[side.handle]
+            if (past := bodies.past(side.own_stream)) is not None:
+                self._place(side.own_stream, past.__name__, past)
 
     @classmethod
     def instrument_client(
@@ -156,14 +157,10 @@ class _Hop(HTTPFrame):
 
     def returned(self, result: Any) -> Any:
         self.leave()
-        own = result.stream
-        followed = getattr(own, "_stream", own)
-        late = sends.conclude(self, result, None, getattr(followed, "retrospan_send", None))
+        carried = getattr(getattr(result.stream, "_stream", result.stream), "retrospan_send", None)
+        late = sends.conclude(self, result, None, carried)
         if late is not None:
             self._side.follow(result, late)
-        elif type(followed) is self._side.followed and followed is not own:
-            # Out of the client's own stream, past which a followed one goes.
-            own._stream, followed.retrospan_inner, result.stream = followed.retrospan_inner, own, followed
         return result
 
     def raised(self, error: BaseException) -> None:
@@ -260,7 +257,15 @@ class _Side:
         self.wire = module.AsyncHTTPTransport if asynchronous else module.HTTPTransport
         self.handle = "handle_async_request" if asynchronous else "handle_request"
         self.placed: Any = None  # our hook on the wire transport's class, where it is the only one
-        self.followed = async_streams(module.AsyncByteStream) if asynchronous else sync_streams(module.SyncByteStream)
+        # The stream that a client puts around each body, to measure `elapsed`.
+        own = "BoundAsyncStream" if asynchronous else "BoundSyncStream"
+        self.own_stream: Any = getattr(getattr(module, "_client", None), own, None)
+        streams, base = (
+            (bodies.async_streams, module.AsyncByteStream)
+            if asynchronous
+            else (bodies.sync_streams, module.SyncByteStream)
+        )
+        self._followed = streams(base, bodies.closes(self.own_stream))
 
     def enter_client(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         """Before a hop of a client."""
@@ -324,6 +329,11 @@ class _Side:
         if response.is_closed:
             send.finish(time_ns())
             return
-        followed: Any = self.followed()
-        followed.retrospan_inner, followed.retrospan_send = response.stream, send
-        response.stream = followed
+        stream = response.stream
+        inner = getattr(stream, "_stream", None)  # inside the client's own stream
+        followed: Any = self._followed()
+        followed.retrospan_send = send
+        if inner is not None:
+            followed.retrospan_inner, stream._stream = inner, followed
+        else:
+            followed.retrospan_inner, response.stream = stream, followed

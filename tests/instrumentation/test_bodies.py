@@ -3,21 +3,22 @@
 import contextlib
 import copy
 from datetime import timedelta
+from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import wrapt
 
+import retrospan_instrumentation
 from origin import Answer, Origin
-from retrospan_instrumentation import bodies
 from retrospan_instrumentation import semconv as sc
+from retrospan_instrumentation import surround
 
 from .conftest import Spans
 from .scenario import HTTP, call
 
-BIG = b"x" * 200_000
 BODY = (sc.HTTP_RESPONSE_BODY_SIZE, sc.HTTP_RESPONSE_BODY_END)
-
-
 in_both_places = pytest.mark.parametrize("behind", [False, True], ids=["on the wire", "behind a transport"])
 
 
@@ -31,71 +32,208 @@ def client_of(http: HTTP, behind: bool) -> Any:
     return http.client(transport=http.through(handle, wire) if behind else wire)
 
 
-@pytest.mark.parametrize("http", ["httpx2-asyncio", "httpx2-trio"], indirect=True)  # httpx promises no such thing
-@in_both_places
-def test_a_reader_that_stops_early_closes_every_generator_before_it_goes_on(
-    http: HTTP, spans: Spans, origin: Origin, monkeypatch: pytest.MonkeyPatch, behind: bool
-) -> None:
-    stream = http.module._transports.default.AsyncResponseStream
-    given, closed = stream.__aiter__, []
+# -- what its reader gets, beside what it gets unwatched
 
-    async def told(self: Any) -> Any:
-        async with contextlib.aclosing(given(self)) as chunks:
-            try:
-                async for chunk in chunks:
-                    yield chunk
-            finally:
-                closed.append(len(spans.sends(*BODY)))
 
-    monkeypatch.setattr(stream, "__aiter__", told)
+class Stream:
+    """A stream of the test's own, which notes what happens to it. Its base is added for each library."""
+
+    def __init__(self, kind: str, log: list[str]) -> None:
+        self.kind, self.log = kind, log
+
+    def chunks(self) -> Any:
+        try:
+            yield b"one"
+            if self.kind == "fails":
+                raise ConnectionError("in the body")
+            yield b"two"
+        finally:
+            self.log.append("the generator is closed")
+            if self.kind == "fails to close":
+                raise ValueError("in the generator's end")
+
+    async def chunks_async(self) -> Any:
+        try:
+            yield b"one"
+            if self.kind == "fails":
+                raise ConnectionError("in the body")
+            yield b"two"
+        finally:
+            self.log.append("the generator is closed")
+            if self.kind == "fails to close":
+                raise ValueError("in the generator's end")
+
+    def __iter__(self) -> Any:
+        return Steps(self) if self.kind == "steps" else self.chunks()
+
+    def __aiter__(self) -> Any:
+        return Steps(self) if self.kind == "steps" else self.chunks_async()
+
+    def close(self) -> None:
+        self.log.append("the stream is closed")
+
+    async def aclose(self) -> None:
+        self.close()
+
+
+class Steps:
+    """An iterator that is no iterable."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.steps = stream.chunks()
+
+    def __next__(self) -> bytes:
+        return next(self.steps)  # type: ignore[no-any-return]  # bytes
+
+    async def __anext__(self) -> bytes:
+        for chunk in self.steps:
+            return chunk  # type: ignore[no-any-return]  # bytes
+        raise StopAsyncIteration
+
+
+def client_that_gets(http: HTTP, stream: Stream, behind: bool) -> Any:
+    """A client that gets this body, from a transport or from below the wire."""
+    bases = (type(stream), http.module.AsyncByteStream if http.is_async else http.module.SyncByteStream)
+    body = type("Body", bases, {})(stream.kind, stream.log)
+
+    async def handle(request: Any) -> Any:
+        core = http.module if behind else import_module("httpcore2" if http.library == "httpx2" else "httpcore")
+        return core.Response(200, **{"stream" if behind else "content": body})
+
+    if behind:
+        return http.client(transport=http.through(handle))
+    wire = http.wire()
+    answers = http.function(handle)
+    wire._pool = SimpleNamespace(
+        handle_request=answers, handle_async_request=answers, close=list, aclose=http.function(_nothing)
+    )
+    return http.client(transport=wire)
+
+
+async def _nothing() -> None:
+    pass
+
+
+async def read(http: HTTP, response: Any, log: list[str]) -> None:
+    log.append(repr(await http.read(response)))
+
+
+async def stop_early(http: HTTP, response: Any, log: list[str]) -> None:
+    await stop(http, response.aiter_raw() if http.is_async else response.iter_raw(), log)
+
+
+async def go_past_the_response(http: HTTP, response: Any, log: list[str]) -> None:
+    await stop(http, response.stream.__aiter__() if http.is_async else iter(response.stream), log)
+
+
+async def stop(http: HTTP, chunks: Any, log: list[str]) -> None:
+    if http.is_async:
+        async with contextlib.aclosing(chunks):
+            log.append(repr(await anext(chunks)))
+    else:
+        with contextlib.closing(chunks):
+            log.append(repr(next(chunks)))
+
+
+async def close_within(http: HTTP, response: Any, log: list[str]) -> None:
+    chunks = response.aiter_raw() if http.is_async else response.iter_raw()
+    log.append(repr(await anext(chunks) if http.is_async else next(chunks)))
+    await call(http.close(response))
+    log.append("the response is closed")
+    log.append(repr(await anext(chunks, b"") if http.is_async else next(chunks, b"")))
+
+
+def what_happens(http: HTTP, kind: str, way: Any, behind: bool) -> list[str]:
+    log: list[str] = []
 
     async def scenario() -> None:
-        client = client_of(http, behind)
-        response = await http.open(client, origin.script("/", Answer(body=BIG)))
-        async with contextlib.aclosing(response.aiter_raw()) as chunks:
-            async for _ in chunks:
-                break
-        assert closed == [0]
-        await client.aclose()
+        client = client_that_gets(http, Stream(kind, log), behind)
+        response = await http.open(client, "http://a.example/")
+        try:
+            await way(http, response, log)
+        except Exception as error:
+            log.append(repr(error))
+        log.append("the reader goes on")
+        await call(http.close(response))
+        await call(http.close(client))
 
     http.run(scenario())
-    ((size, end),) = spans.sends(*BODY)
-    assert (0 < size < len(BIG), end) == (True, "closed")
+    return log
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a generator that fails to close
+@in_both_places
+@pytest.mark.parametrize("way", [read, stop_early, go_past_the_response, close_within])
+@pytest.mark.parametrize("kind", ["plain", "fails", "fails to close", "steps"])
+def test_a_reader_gets_what_it_would_get_unwatched_and_in_the_same_order(
+    http: HTTP, spans: Spans, kind: str, way: Any, behind: bool
+) -> None:
+    watched = what_happens(http, kind, way, behind)
+    retrospan_instrumentation.uninstrument_all()
+    assert watched == what_happens(http, kind, way, behind)
+    assert "the reader goes on" in watched
+    assert len(spans.clients()) == 1
+
+
+# -- what else is done with its stream
+
+
+def doubled(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
+    for chunk in wrapped(*args, **kwargs):
+        yield chunk + chunk
+
+
+async def doubled_async(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> Any:
+    async for chunk in wrapped(*args, **kwargs):
+        yield chunk + chunk
+
+
+def patched(http: HTTP, monkeypatch: pytest.MonkeyPatch, by_wrapt: bool) -> None:
+    """Have the client's own streams make more of each body."""
+    for kind, name, more in (("Sync", "__iter__", doubled), ("Async", "__aiter__", doubled_async)):
+        own = getattr(http.module._client, f"Bound{kind}Stream")
+        given, more_of = own.__dict__[name], more
+
+        def plain(self: Any) -> Any:
+            for chunk in self._stream:
+                yield chunk + chunk
+
+        async def plain_async(self: Any) -> Any:
+            async for chunk in self._stream:
+                yield chunk + chunk
+
+        wrapper = wrapt.FunctionWrapper(given, more_of)
+        monkeypatch.setattr(own, name, wrapper if by_wrapt else plain if kind == "Sync" else plain_async)
 
 
 @in_both_places
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("by_wrapt", [False, True], ids=["function", "wrapt"])
 def test_a_client_that_makes_more_of_each_body_still_does(
-    http: HTTP, spans: Spans, origin: Origin, monkeypatch: pytest.MonkeyPatch, behind: bool
+    http: HTTP, spans: Spans, origin: Origin, monkeypatch: pytest.MonkeyPatch, behind: bool, when: str, by_wrapt: bool
 ) -> None:
-    client = http.module._client
+    if when == "before":
+        retrospan_instrumentation.uninstrument_all()
+        patched(http, monkeypatch, by_wrapt)
+        retrospan_instrumentation.instrument_all(tracer_provider=spans.provider)
+    else:
+        patched(http, monkeypatch, by_wrapt)
 
-    async def doubled_async(self: Any) -> Any:
-        async for chunk in self._stream:
-            yield chunk
-            yield chunk
+    async def scenario() -> bytes:
+        client = client_of(http, behind)
+        got = await http.read(await http.open(client, origin.script("/", Answer(body=b"body"))))
+        await call(http.close(client))
+        return got
 
-    def doubled(self: Any) -> Any:
-        for chunk in self._stream:
-            yield chunk
-            yield chunk
-
-    async def scenario() -> list[bytes]:
-        own, read = client_of(http, behind), []
-        for change in (False, True):
-            if change:
-                monkeypatch.setattr(client.BoundAsyncStream, "__aiter__", doubled_async)
-                monkeypatch.setattr(client.BoundSyncStream, "__iter__", doubled)
-            response = await http.open(own, origin.script("/", Answer(body=b"body", headers={"content-length": "4"})))
-            read.append(await http.read(response))
-        await call(http.close(own))
-        return read
-
-    assert http.run(scenario()) == [b"body", b"bodybody"]
+    assert http.run(scenario()) == b"bodybody"
+    assert spans.sends(*BODY) == [(4, None)]
+    retrospan_instrumentation.uninstrument_all()
 
 
-def test_the_client_s_own_stream_is_known_to_make_nothing_more_of_a_body(http: HTTP) -> None:
+def test_the_client_s_own_stream_is_known_to_make_nothing_more_of_a_body(http: HTTP, spans: Spans) -> None:
     own = http.module._client
-    assert bodies.passes_on(own.BoundAsyncStream.__aiter__ if http.is_async else own.BoundSyncStream.__iter__)
+    hooked = own.BoundAsyncStream.__aiter__ if http.is_async else own.BoundSyncStream.__iter__
+    assert hasattr(hooked, surround.MARK)
 
 
 @in_both_places
@@ -105,13 +243,14 @@ def test_what_is_asked_of_a_body_s_stream_the_library_s_own_answers(
     async def scenario() -> None:
         client = client_of(http, behind)
         response = await http.open(client, origin.script("/", Answer(body=b"body")))
-        assert isinstance(response.stream, http.module.AsyncByteStream if http.is_async else http.module.SyncByteStream)
-        with pytest.raises(AttributeError):
-            _ = response.stream.no_such_attribute
+        own = http.module._client
+        assert type(response.stream) is (own.BoundAsyncStream if http.is_async else own.BoundSyncStream)
+        assert hasattr(response.stream._stream, "_httpcore_stream")
+        assert not hasattr(response.stream._stream, "no_such_attribute")
+        copy.copy(response.stream)  # and dropped
         assert await http.read(response) == b"body"
         assert response.elapsed > timedelta(0)
         await call(http.close(client))
-        assert copy.copy(response.stream)._start == response.stream._start
 
     http.run(scenario())
     assert spans.sends(*BODY) == [(4, None)]
