@@ -45,7 +45,8 @@ HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"12")]
 EXTENSIONS = {"http_version": b"HTTP/1.1"}
 URLS = (f"https://api.example.org/works/{number}?page={number % 7}" for number in itertools.count())
 WARM_UP = 100
-STRETCHES = 10  # in a block; short ones, since the machine is seldom left alone for long
+# In a block; short ones, since the machine is seldom left alone for long, and few, so that every contender has its turn often.
+STRETCHES = 5
 # Long enough for each processor's own thread to export, as in a program that runs on. A flush after a few requests has the
 # SDK's do it in the caller's, where all that the spans hold is still in the core's cache.
 WHOLE_PROCESS_STRETCHES, WHOLE_PROCESS_REQUESTS = 5, 200
@@ -290,7 +291,7 @@ def show(columns: dict[str, dict[Contender, list[float]]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--blocks", type=int, default=40)
+    parser.add_argument("--blocks", type=int, default=80)
     parser.add_argument("--requests", type=int, default=20, help="in each stretch that is timed")
     parser.add_argument("--quick", action="store_true", help="synchronous calls outside every span only")
     wanted = parser.parse_args()
@@ -303,7 +304,7 @@ def main() -> None:
     if not wanted.quick:
         print("\nAdds to a request, whole process, OTLP encoding behind: µs, × official (in either half)\n")
         encoding = make_providers(Encoding)
-        blocks = (wanted.blocks + 1) // 2
+        blocks = (wanted.blocks + 3) // 4
         size = WHOLE_PROCESS_STRETCHES, WHOLE_PROCESS_REQUESTS
         show({"sync": compare(encoding, blocks, *size, whole_process=True)})
 
