@@ -16,6 +16,8 @@ PATCHED = [
     *((library.AsyncClient, "_send_single_request") for library in (httpx, httpx2)),
     *((library.HTTPTransport, "handle_request") for library in (httpx, httpx2)),
     *((library.AsyncHTTPTransport, "handle_async_request") for library in (httpx, httpx2)),
+    *((library._client.BoundSyncStream, "__iter__") for library in (httpx, httpx2)),
+    *((library._client.BoundAsyncStream, "__aiter__") for library in (httpx, httpx2)),
     (hishel.httpx2.CacheTransport, "handle_request"),
     (hishel.httpx2.AsyncCacheTransport, "handle_async_request"),
     (tenacity.Retrying, "__call__"),
