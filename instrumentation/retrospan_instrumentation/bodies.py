@@ -7,7 +7,6 @@
 The library checks for its own base classes, so the classes are made from those of each.
 """
 
-import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from functools import cache, partial, wraps
 from inspect import unwrap
@@ -21,6 +20,7 @@ from .surround import fault, marked
 
 # What the method of a client's own stream names where it passes chunks on, and does nothing else; the second closes generators.
 _PASSING_ON = {("_stream",), ("_stream", "__aiter__", "isinstance", "AsyncGenerator", "aclose")}
+_CLIENTS = ("httpx._client", "httpx2._client")
 _END = object()
 
 
@@ -62,7 +62,7 @@ def past(own: Any) -> Callable[[Any], Any] | None:
     iterate = _iteration(own)
     if type(iterate) is not FunctionType or iterate.__code__.co_names not in _PASSING_ON:
         return None
-    if iterate.__code__.co_filename != sys.modules[own.__module__].__file__:
+    if not own.__module__ == iterate.__module__ in _CLIENTS:  # a class, or a method, of the program's own
         return None
     begin: Callable[[Any], Any] = aiter if iterate.__name__ == "__aiter__" else iter
 
@@ -90,7 +90,7 @@ def sync_streams(base: type, closes: bool) -> type[Followed]:
 
     class FollowedStream(Followed, base):  # type: ignore[misc]  # known when it is called
         def __iter__(self) -> Iterator[bytes]:
-            send, chunks, total = self.retrospan_send, self.retrospan_inner, 0
+            send, chunks, total = self.retrospan_send, self.retrospan_inner, self._bytes
             try:
                 if closes:
                     chunks = iter(chunks)
@@ -124,7 +124,7 @@ def async_streams(base: type, closes: bool) -> type[Followed]:
 
     class FollowedAsyncStream(Followed, base):  # type: ignore[misc]  # known when it is called
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            send, chunks, total = self.retrospan_send, self.retrospan_inner, 0
+            send, chunks, total = self.retrospan_send, self.retrospan_inner, self._bytes
             try:
                 if closes:
                     chunks = chunks.__aiter__()
