@@ -1,40 +1,44 @@
 """A response's body, followed to its end: how many bytes were read, and whether it broke, was closed early or was dropped.
 
-    stream = sync_streams(httpx.SyncByteStream)()
-    stream.retrospan_inner, stream.retrospan_send = response.stream, send
-    response.stream = stream
+    followed = sync_streams(httpx.SyncByteStream, closes)()
+    followed.retrospan_inner, followed.retrospan_send = response.stream, send
+    response.stream = followed
 
 The library checks for its own base classes, so the classes are made from those of each.
+
+A client puts a stream of its own around each body, to measure `elapsed`. What is followed is inside of that, and `past` spares
+each body the generator in between.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from functools import cache, partial, wraps
 from inspect import unwrap
 from time import time_ns
-from types import FunctionType, GeneratorType
+from types import AsyncGeneratorType, FunctionType, GeneratorType
 from typing import Any
 
 from . import frames
 from .sends import Send
 from .surround import fault, marked
 
-# What the method of a client's own stream names where it passes chunks on, and does nothing else; the second closes generators.
-_PASSING_ON = {("_stream",), ("_stream", "__aiter__", "isinstance", "AsyncGenerator", "aclose")}
-_CLIENTS = ("httpx._client", "httpx2._client")
 _END = object()
 
 
 class Followed:
     """What both kinds of stream share: the end, being dropped, and that others get what else they ask of the stream inside."""
 
-    retrospan_send: Any = None  # the send; of a copy that nobody has set up, nothing
+    retrospan_send: Any = None  # until it is set up
     retrospan_inner: Any
     _bytes = 0
 
     def __getattr__(self, name: str) -> Any:
-        if name == "retrospan_inner":  # not initialised: without this, a copy would look for itself for ever
+        if name == "retrospan_inner":  # before it is set up: without this, it would look for itself for ever
             raise AttributeError(name)
         return getattr(self.retrospan_inner, name)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """A copy is one of what is inside: this one alone says what becomes of the send."""
+        return self.retrospan_inner.__reduce_ex__(protocol)
 
     def __del__(self) -> None:
         send = self.retrospan_send
@@ -42,36 +46,76 @@ class Followed:
             frames.left.append(partial(send.finish, time_ns(), body_end="abandoned", body_bytes=self._bytes))
 
 
-def _iteration(own: Any) -> Any:
-    """How a client's own stream gives its chunks."""
+# -- the client's own stream: the ways in which it may pass on what is inside, to be told by their code
+
+
+def _one_by_one(own: Any) -> Iterator[bytes]:
+    for chunk in own._stream:  # noqa: UP028  # it is another way
+        yield chunk
+
+
+def _all_at_once(own: Any) -> Iterator[bytes]:
+    yield from own._stream
+
+
+async def _one_by_one_async(own: Any) -> AsyncIterator[bytes]:
+    async for chunk in own._stream:
+        yield chunk
+
+
+async def _closing_async(own: Any) -> AsyncIterator[bytes]:
+    chunks = own._stream.__aiter__()
+    try:
+        async for chunk in chunks:
+            yield chunk
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()
+
+
+def _way(function: Any) -> object:
+    code = getattr(function, "__code__", None)
+    return code and (code.co_code, code.co_names, code.co_exceptiontable, code.co_freevars)
+
+
+# Whether each of them closes the generator that it goes through when its reader stops.
+_CLOSES = {
+    _way(_one_by_one): False,
+    _way(_all_at_once): True,
+    _way(_one_by_one_async): False,
+    _way(_closing_async): True,
+}
+
+
+def _method(own: Any) -> Any:
+    """The method of a client's own stream that gives the chunks."""
     return getattr(own, "__aiter__", None) or getattr(own, "__iter__", None)
 
 
-def closes(own: Any) -> bool:
-    """Whether a client's own stream, whatever others have put around its method, closes the generator that it goes through when
-    its reader stops: by name, or by `yield from`, which needs no name for a chunk."""
-    code = getattr(unwrap(_iteration(own)), "__code__", None)
-    return code is not None and ("aclose" in code.co_names or code.co_nlocals == 1)
+def is_closing(own: Any) -> bool:
+    """Whether a client's own stream closes the generator that it goes through, whoever has wrapped its method."""
+    return _CLOSES.get(_way(unwrap(_method(own))), False)
 
 
 def past(own: Any) -> Callable[[Any], Any] | None:
-    """The method of a client's own stream, which goes past it where a followed one is inside: each body has a generator less.
+    """The method of a client's own stream, which goes past it where a followed one is inside.
 
-    None where the method is not the library's own any more, or is not known to pass chunks on and do nothing else.
+    None where it does, or may do, more than to pass on what is inside: another release's, or one that a program has patched.
     """
-    iterate = _iteration(own)
-    if type(iterate) is not FunctionType or iterate.__code__.co_names not in _PASSING_ON:
+    method = _method(own)
+    if type(method) is not FunctionType or _way(method) not in _CLOSES or method.__name__ not in vars(own):
         return None
-    if not own.__module__ == iterate.__module__ in _CLIENTS:  # a class, or a method, of the program's own
-        return None
-    begin: Callable[[Any], Any] = aiter if iterate.__name__ == "__aiter__" else iter
+    begin: Callable[[Any], Any] = aiter if method.__name__ == "__aiter__" else iter
 
-    @wraps(iterate)
+    @wraps(method)
     def hooked(stream: Any) -> Any:
         inner = stream._stream
-        return begin(inner) if isinstance(inner, Followed) else iterate(stream)
+        return begin(inner) if isinstance(inner, Followed) else method(stream)
 
     return marked(hooked)
+
+
+# -- the streams that follow
 
 
 def _over(send: Send, bytes_: int, error: BaseException | None = None, body_end: str | None = None) -> None:
@@ -90,20 +134,20 @@ def sync_streams(base: type, closes: bool) -> type[Followed]:
 
     class FollowedStream(Followed, base):  # type: ignore[misc]  # known when it is called
         def __iter__(self) -> Iterator[bytes]:
-            send, chunks, total = self.retrospan_send, self.retrospan_inner, self._bytes
+            send, total = self.retrospan_send, self._bytes
+            chunks: Any = None
             try:
-                if closes:
-                    chunks = iter(chunks)
-                    if type(chunks) is not GeneratorType:
-                        chunks = iter(chunks.__next__, _END)  # an iterator need not be an iterable
-                for chunk in chunks:
+                chunks = iter(self.retrospan_inner)
+                # An iterator need not be an iterable.
+                for chunk in chunks if type(chunks) is GeneratorType else iter(chunks.__next__, _END):
                     self._bytes = total = total + len(chunk)
                     yield chunk
-            except BaseException as error:
-                if not isinstance(error, GeneratorExit):
-                    _over(send, total, error)
-                if type(chunks) is GeneratorType:
+            except GeneratorExit:
+                if closes and hasattr(chunks, "close"):
                     chunks.close()
+                raise
+            except BaseException as error:
+                _over(send, total, error)
                 raise
             _over(send, total)
 
@@ -120,7 +164,7 @@ def sync_streams(base: type, closes: bool) -> type[Followed]:
 
 @cache
 def async_streams(base: type, closes: bool) -> type[Followed]:
-    """The same of its asynchronous ones."""
+    """The same of its asynchronous ones, by a generator as the client's own, whose place it takes."""
 
     class FollowedAsyncStream(Followed, base):  # type: ignore[misc]  # known when it is called
         async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -131,13 +175,16 @@ def async_streams(base: type, closes: bool) -> type[Followed]:
                 async for chunk in chunks:
                     self._bytes = total = total + len(chunk)
                     yield chunk
-            except BaseException as error:
-                if not isinstance(error, GeneratorExit):
-                    _over(send, total, error)
-                if closes and isinstance(chunks, AsyncGenerator):
-                    await chunks.aclose()
+            except GeneratorExit:
                 raise
-            _over(send, total)  # without a close: a generator that has come to its end has nothing left to be closed
+            except BaseException as error:
+                _over(send, total, error)
+                raise
+            else:
+                _over(send, total)
+            finally:
+                if closes and (type(chunks) is AsyncGeneratorType or isinstance(chunks, AsyncGenerator)):
+                    await chunks.aclose()
 
         def aclose(self) -> Awaitable[None]:
             # Mostly it has come to its end: a coroutine more would have nothing to tell.

@@ -265,7 +265,7 @@ class _Side:
             if asynchronous
             else (bodies.sync_streams, module.SyncByteStream)
         )
-        self._followed = streams(base, bodies.closes(self.own_stream))
+        self._followed = streams(base, bodies.is_closing(self.own_stream))
 
     def enter_client(self, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         """Before a hop of a client."""

@@ -53,21 +53,15 @@ class Stream:
                 raise ValueError("in the generator's end")
 
     async def chunks_async(self) -> Any:
-        try:
-            yield b"one"
-            if self.kind == "fails":
-                raise ConnectionError("in the body")
-            yield b"two"
-        finally:
-            self.log.append("the generator is closed")
-            if self.kind == "fails to close":
-                raise ValueError("in the generator's end")
+        with contextlib.closing(self.chunks()) as chunks:
+            for chunk in chunks:
+                yield chunk
 
     def __iter__(self) -> Any:
-        return Steps(self) if self.kind == "steps" else self.chunks()
+        return STEPS[self.kind](self) if self.kind in STEPS else self.chunks()
 
     def __aiter__(self) -> Any:
-        return Steps(self) if self.kind == "steps" else self.chunks_async()
+        return STEPS[self.kind](self) if self.kind in STEPS else self.chunks_async()
 
     def close(self) -> None:
         self.log.append("the stream is closed")
@@ -80,15 +74,39 @@ class Steps:
     """An iterator that is no iterable."""
 
     def __init__(self, stream: Stream) -> None:
-        self.steps = stream.chunks()
+        self.log, self.steps = stream.log, iter([b"one", b"two"])
 
     def __next__(self) -> bytes:
-        return next(self.steps)  # type: ignore[no-any-return]  # bytes
+        return next(self.steps)
 
     async def __anext__(self) -> bytes:
         for chunk in self.steps:
-            return chunk  # type: ignore[no-any-return]  # bytes
+            return chunk
         raise StopAsyncIteration
+
+
+class LikeAGenerator(Steps):
+    """What can be closed, and passes for a generator."""
+
+    def __iter__(self) -> Any:
+        return self
+
+    def __aiter__(self) -> Any:
+        return self
+
+    def close(self) -> None:
+        self.log.append("the iterator is closed")
+
+    async def aclose(self) -> None:
+        self.close()
+
+    async def asend(self, value: Any) -> Any:
+        raise NotImplementedError
+
+    athrow = asend
+
+
+STEPS: dict[str, type[Steps]] = {"steps": Steps, "like a generator": LikeAGenerator}
 
 
 def client_that_gets(http: HTTP, stream: Stream, behind: bool) -> Any:
@@ -164,7 +182,7 @@ def what_happens(http: HTTP, kind: str, way: Any, behind: bool) -> list[str]:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a generator that fails to close
 @in_both_places
 @pytest.mark.parametrize("way", [read, stop_early, go_past_the_response, close_within])
-@pytest.mark.parametrize("kind", ["plain", "fails", "fails to close", "steps"])
+@pytest.mark.parametrize("kind", ["plain", "fails", "fails to close", *STEPS])
 def test_a_reader_gets_what_it_would_get_unwatched_and_in_the_same_order(
     http: HTTP, spans: Spans, kind: str, way: Any, behind: bool
 ) -> None:
@@ -188,36 +206,43 @@ async def doubled_async(wrapped: Any, stream: Any, args: Any, kwargs: Any) -> An
         yield chunk + chunk
 
 
-def patched(http: HTTP, monkeypatch: pytest.MonkeyPatch, by_wrapt: bool) -> None:
+def plain(own: Any) -> Any:
+    for chunk in own._stream:
+        yield chunk + chunk
+
+
+async def plain_async(own: Any) -> Any:
+    async for chunk in own._stream:
+        yield chunk + chunk
+
+
+def patched(http: HTTP, monkeypatch: pytest.MonkeyPatch, by: str) -> None:
     """Have the client's own streams make more of each body."""
-    for kind, name, more in (("Sync", "__iter__", doubled), ("Async", "__aiter__", doubled_async)):
-        own = getattr(http.module._client, f"Bound{kind}Stream")
-        given, more_of = own.__dict__[name], more
-
-        def plain(self: Any) -> Any:
-            for chunk in self._stream:
-                yield chunk + chunk
-
-        async def plain_async(self: Any) -> Any:
-            async for chunk in self._stream:
-                yield chunk + chunk
-
-        wrapper = wrapt.FunctionWrapper(given, more_of)
-        monkeypatch.setattr(own, name, wrapper if by_wrapt else plain if kind == "Sync" else plain_async)
+    client = http.module._client
+    for kind, name, function, wrapper in (
+        ("BoundSyncStream", "__iter__", plain, doubled),
+        ("BoundAsyncStream", "__aiter__", plain_async, doubled_async),
+    ):
+        own = getattr(client, kind)
+        if by == "class":
+            monkeypatch.setattr(client, kind, type(kind, (own,), {name: function}))
+        else:
+            given = wrapt.FunctionWrapper(own.__dict__[name], wrapper) if by == "wrapt" else function
+            monkeypatch.setattr(own, name, given)
 
 
 @in_both_places
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("by_wrapt", [False, True], ids=["function", "wrapt"])
+@pytest.mark.parametrize("by", ["function", "wrapt", "class"])
 def test_a_client_that_makes_more_of_each_body_still_does(
-    http: HTTP, spans: Spans, origin: Origin, monkeypatch: pytest.MonkeyPatch, behind: bool, when: str, by_wrapt: bool
+    http: HTTP, spans: Spans, origin: Origin, monkeypatch: pytest.MonkeyPatch, behind: bool, when: str, by: str
 ) -> None:
     if when == "before":
         retrospan_instrumentation.uninstrument_all()
-        patched(http, monkeypatch, by_wrapt)
+        patched(http, monkeypatch, by)
         retrospan_instrumentation.instrument_all(tracer_provider=spans.provider)
     else:
-        patched(http, monkeypatch, by_wrapt)
+        patched(http, monkeypatch, by)
 
     async def scenario() -> bytes:
         client = client_of(http, behind)
@@ -247,10 +272,54 @@ def test_what_is_asked_of_a_body_s_stream_the_library_s_own_answers(
         assert type(response.stream) is (own.BoundAsyncStream if http.is_async else own.BoundSyncStream)
         assert hasattr(response.stream._stream, "_httpcore_stream")
         assert not hasattr(response.stream._stream, "no_such_attribute")
-        copy.copy(response.stream)  # and dropped
+        copy.copy(response.stream), copy.copy(response.stream._stream)  # and dropped
         assert await http.read(response) == b"body"
         assert response.elapsed > timedelta(0)
         await call(http.close(client))
 
     http.run(scenario())
     assert spans.sends(*BODY) == [(4, None)]
+
+
+def test_a_class_of_the_program_s_own_that_inherits_the_client_s_keeps_no_client_unwatched(
+    http: HTTP, spans: Spans, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retrospan_instrumentation.uninstrument_all()
+    client = http.module._client
+    for kind in ("BoundSyncStream", "BoundAsyncStream"):
+        monkeypatch.setattr(client, kind, type(kind, (getattr(client, kind),), {"__module__": "of no file"}))
+    retrospan_instrumentation.instrument_all(tracer_provider=spans.provider)
+
+    async def scenario() -> None:
+        own = http.client()
+        assert await http.read(await http.open(own, origin.script("/", Answer(body=b"body")))) == b"body"
+        await call(http.close(own))
+
+    http.run(scenario())
+    assert spans.sends(*BODY) == [(4, None)]
+
+
+def test_a_body_that_is_read_in_two_goes_counts_the_bytes_of_both(http: HTTP, spans: Spans) -> None:
+    class Own(LikeAGenerator):
+        def __init__(self) -> None:
+            super().__init__(Stream("", []))
+
+    async def answer(request: Any) -> Any:
+        base = http.module.AsyncByteStream if http.is_async else http.module.SyncByteStream
+        return http.module.Response(200, stream=type("Own", (Own, base), {})())
+
+    async def scenario() -> None:
+        client = http.client(transport=http.through(answer))
+        response = await http.open(client, "http://a.example/")
+        for _ in range(2):
+            if http.is_async:
+                async for _chunk in response.stream:
+                    break
+            else:
+                for _chunk in response.stream:
+                    break
+        await call(http.close(response))
+        await call(http.close(client))
+
+    http.run(scenario())
+    assert spans.sends(*BODY) == [(6, "closed")]

@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -83,9 +84,19 @@ def test_a_wait_of_more_than_ten_seconds_right_after_a_refusal_is_the_same_acqui
     assert [(action, facts[sc.RATE_LIMITER_DELAY_MS]) for action, facts in spans.waits()] == [("acquire", 20_000)]
 
 
+def retried(form: str, ask: Callable[[], None]) -> None:
+    """Three attempts, in this form."""
+    retrying = HTTP("httpx2", "sync").retrying_call()
+    if form == "call":
+        retrying(ask)
+    else:
+        for one in retrying:
+            with one:
+                ask()
+
+
 @pytest.mark.parametrize("form", ["call", "loop"])
 def test_a_retry_that_asks_again_is_polling_too(spans: Spans, clock: list[int], form: str) -> None:
-    http = HTTP("httpx2", "sync")
     answers = iter([False, False, True])
 
     def ask() -> None:
@@ -96,12 +107,7 @@ def test_a_retry_that_asks_again_is_polling_too(spans: Spans, clock: list[int], 
         granted()
         sync().get("http://a.example/")
 
-    if form == "call":
-        http.retrying_call()(ask)
-    else:
-        for one in http.retrying_call():
-            with one:
-                ask()
+    retried(form, ask)
     assert [(action, facts[sc.RATE_LIMITER_DELAY_MS]) for action, facts in spans.waits()] == [("acquire", 2000)]
     assert delays(spans) == [2000]
 
@@ -123,14 +129,12 @@ def test_a_retry_that_asks_again_in_a_frame_of_each_attempts_own_is_polling_too(
 
 @pytest.mark.parametrize("form", ["call", "loop", "left loop"])
 def test_a_retry_that_is_never_granted_is_one_block(spans: Spans, form: str) -> None:
-    http = HTTP("httpx2", "sync")
-
     def ask() -> None:
         refused()
         raise LookupError
 
     if form == "left loop":
-        for one in http.retrying_call():
+        for one in HTTP("httpx2", "sync").retrying_call():
             with one:
                 ask()
             if one.retry_state.attempt_number == 3:
@@ -139,12 +143,7 @@ def test_a_retry_that_is_never_granted_is_one_block(spans: Spans, form: str) -> 
         waits.sweep(time.time_ns())
     else:
         with pytest.raises(LookupError):
-            if form == "call":
-                http.retrying_call()(ask)
-            else:
-                for one in http.retrying_call():
-                    with one:
-                        ask()
+            retried(form, ask)
     assert [action for action, _ in spans.waits()] == ["block"]
 
 
