@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from functools import cache, partial, wraps
 from inspect import unwrap
 from time import time_ns
-from types import AsyncGeneratorType, FunctionType, GeneratorType
+from types import FunctionType, GeneratorType
 from typing import Any
 
 from . import frames
@@ -183,7 +183,8 @@ def async_streams(base: type, closes: bool) -> type[Followed]:
             else:
                 _over(send, total)
             finally:
-                if closes and (type(chunks) is AsyncGeneratorType or isinstance(chunks, AsyncGenerator)):
+                # A generator that has come to its end has no frame any more, and nothing to be closed.
+                if closes and getattr(chunks, "ag_frame", chunks) is not None and isinstance(chunks, AsyncGenerator):
                     await chunks.aclose()
 
         def aclose(self) -> Awaitable[None]:
